@@ -1,0 +1,2 @@
+//! The authors' numbers, case by case.
+fn main() {}

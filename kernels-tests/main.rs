@@ -1,0 +1,1 @@
+//! Every op, forward and backward, against its f64 reference.

@@ -1,0 +1,163 @@
+//! The one error type of the library. A message names the op or file, the figures and the remedy.
+
+use std::path::PathBuf;
+
+/// What a library function returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong without a bug here. A panic means a bug in this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Operands of an op do not fit each other.
+    #[error("{op}: {problem}; {remedy}")]
+    Shape {
+        /// The op, by its stem.
+        op: &'static str,
+        /// What does not fit, with both shapes.
+        problem: String,
+        /// What to change.
+        remedy: String,
+    },
+    /// One buffer, binding or grid exceeds what the device allows.
+    #[error("{what} needs {needed} {unit}, the device allows {limit}; {remedy}")]
+    Limit {
+        /// The tensor, op or pipeline.
+        what: String,
+        /// What it needs.
+        needed: u64,
+        /// What the device allows.
+        limit: u64,
+        /// The unit of both figures.
+        unit: &'static str,
+        /// What to change.
+        remedy: &'static str,
+    },
+    /// No adapter answered.
+    #[error("no GPU adapter answered (backends tried: {tried}); {remedy}")]
+    NoAdapter {
+        /// The backends that were asked.
+        tried: String,
+        /// The package to install and the command to type next.
+        remedy: String,
+    },
+    /// `--device` named nothing that exists.
+    #[error("no device matches {asked:?}; there are: {known}")]
+    UnknownDevice {
+        /// What was asked for.
+        asked: String,
+        /// The adapters that exist.
+        known: String,
+    },
+    /// The adapter refused to open.
+    #[error("the adapter {adapter} did not open: {cause}")]
+    DeviceRefused {
+        /// The adapter's name.
+        adapter: String,
+        /// What the driver said.
+        cause: String,
+    },
+    /// The device went away during work: watchdog, driver reset, unplugged.
+    #[error("the device was lost: {cause}; work since the last checkpoint is gone, the files are intact")]
+    DeviceLost {
+        /// The first cause reported.
+        cause: String,
+    },
+    /// Device memory ran out.
+    #[error("out of device memory while allocating {bytes} bytes for {what}; use a smaller batch")]
+    OutOfMemory {
+        /// What was to be allocated.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The driver refused a shader or a pipeline.
+    #[error("the driver refused the pipeline {label}: {cause}")]
+    Pipeline {
+        /// The pipeline's label.
+        label: String,
+        /// What was said.
+        cause: String,
+    },
+    /// A validation error of the GPU interface outside any scope: a bug here, reported rather than aborted.
+    #[error("GPU validation error: {cause}")]
+    Validation {
+        /// The first message.
+        cause: String,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error("{tensor} became non-finite at step {step}")]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+        /// The step.
+        step: u64,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {problem}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the figures and where.
+        problem: String,
+    },
+    /// A configuration key that does not exist.
+    #[error("unknown key {key:?}{near}", near = nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    UnknownKey {
+        /// The key as given.
+        key: String,
+        /// The nearest key that exists.
+        nearest: Option<String>,
+    },
+    /// A name (preset, model, sampler) that does not exist.
+    #[error("unknown {kind} {name:?}{near}", near = nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    UnknownName {
+        /// What kind of thing was named.
+        kind: &'static str,
+        /// The name as given.
+        name: String,
+        /// The nearest name that exists.
+        nearest: Option<String>,
+    },
+    /// A value that its key, flag or argument does not allow.
+    #[error("{name} = {value}: {problem}")]
+    Invalid {
+        /// The key, flag or argument.
+        name: String,
+        /// The value as given.
+        value: String,
+        /// Why not, and what is allowed.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`, for use with `map_err`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    /// An [`Error::Format`] for `path`.
+    pub fn format(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Format { path: path.into(), problem: problem.into() }
+    }
+
+    /// An [`Error::Shape`].
+    pub fn shape(op: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Shape { op, problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// An [`Error::Invalid`].
+    pub fn invalid(name: impl Into<String>, value: impl ToString, problem: impl Into<String>) -> Self {
+        Self::Invalid { name: name.into(), value: value.to_string(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The only room that names `wgpu`: device choice, buffers, shader assembly, pipelines, submission, timing.

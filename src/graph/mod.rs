@@ -1,0 +1,1 @@
+//! Shapes, values, ops in order of execution, gradients, liveness and plans.

@@ -1,0 +1,1 @@
+//! Inverse problems with an unconditional model: inpainting, colorization, class-conditional sampling.

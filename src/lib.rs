@@ -1,0 +1,53 @@
+//! Langevin trains score-based generative models (Song et al. 2021, "Score-Based Generative Modeling through
+//! Stochastic Differential Equations") and samples from them on any GPU that speaks Vulkan, Metal or DX12.
+//!
+//! # One idea: trace once, plan once, replay many
+//!
+//! A score model is evaluated thousands of times on tensors of one shape, so nothing is decided while it runs.
+//!
+//! ```text
+//! model + sampler (or loss + optimizer)
+//!     │  trace: ordinary Rust functions append ops to a Graph
+//!     ▼
+//! Graph        values, shapes, ops; `backward` appends the gradient ops to the same graph
+//!     │  plan: a kernel for every op on this device, buffers reused by liveness, pipelines and bind groups built
+//!     ▼
+//! Plan         two flat lists of dispatches: `prepare` (after parameters change) and `step`
+//!     │  replay: encode, submit; only the contents of input buffers change
+//!     ▼
+//! results
+//! ```
+//!
+//! # The map
+//!
+//! Each room sees only rooms to its left:
+//! `error → gpu → graph → ops → nn → models`; `sde` sees nothing; `score → models, sde`;
+//! `sampling, inverse, likelihood → score`; `data, output → error`; `checkpoint → models`;
+//! `training → score, data, checkpoint, output`; the tool `gen` sees all.
+//!
+//! # Invariants
+//!
+//! A test reads the source and checks these.
+//!
+//! * Only [`gpu`] names `wgpu` and holds `unsafe`, each use with a SAFETY line.
+//! * Only `data`, `checkpoint`, `output`, the tuning cache of `gpu` and `tools/` touch files.
+//! * There is no global device, no enum of ops and no central match over ops.
+//! * No WGSL stands inside a Rust string: kernels are files under `shaders/`.
+
+pub mod checkpoint;
+pub mod data;
+pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod inverse;
+pub mod likelihood;
+pub mod models;
+pub mod nn;
+pub mod ops;
+pub mod output;
+pub mod sampling;
+pub mod score;
+pub mod sde;
+pub mod training;
+
+pub use error::{Error, Result};

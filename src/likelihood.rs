@@ -1,0 +1,1 @@
+//! Bits per dimension by the probability-flow ODE.

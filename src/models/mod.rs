@@ -1,0 +1,1 @@
+//! The authors' networks and the configuration that names them.

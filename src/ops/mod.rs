@@ -1,0 +1,1 @@
+//! One file per op: shape rule, backward, kernel candidates.

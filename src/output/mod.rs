@@ -1,0 +1,1 @@
+//! Images, grids, animations, arrays, metrics and event files.

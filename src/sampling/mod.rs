@@ -1,0 +1,1 @@
+//! Predictors, correctors, the predictor-corrector loop, the probability-flow ODE, few-step solvers.

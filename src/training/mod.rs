@@ -1,0 +1,1 @@
+//! Losses, the optimizer, EMA and the loop.

@@ -1,0 +1,2 @@
+//! `gen`: the command-line tool.
+fn main() {}
