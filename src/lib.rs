@@ -22,7 +22,7 @@
 //!
 //! Each room sees only rooms to its left:
 //! `error → gpu → graph → ops → nn → models`; `sde` sees nothing; `score → models, sde`;
-//! `sampling, inverse, likelihood → score`; `data, output → error`; `checkpoint → models`;
+//! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
 //! `training → score, data, checkpoint, output`; the tool `gen` sees all.
 //!
 //! # Invariants
@@ -37,6 +37,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod formats;
 pub mod gpu;
 pub mod graph;
 pub mod inverse;
