@@ -161,3 +161,38 @@ impl Error {
         Self::Invalid { name: name.into(), value: value.to_string(), problem: problem.into() }
     }
 }
+
+/// The candidate with the smallest edit distance to `name`, the first of several: what "did you mean" offers.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    candidates.into_iter().min_by_key(|candidate| edit_distance(name, candidate)).map(str::to_owned)
+}
+
+/// Levenshtein distance in characters, case ignored.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distances_are_levenshtein() {
+        for (a, b, d) in [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("same", "Same", 0)] {
+            assert_eq!(edit_distance(a, b), d, "{a} {b}");
+        }
+        assert_eq!(nearest("vesd", ["vpsde", "vesde"]).as_deref(), Some("vesde"));
+        assert_eq!(nearest("x", []), None);
+    }
+}
