@@ -1,1 +1,3 @@
 //! Every op, forward and backward, against its f64 reference.
+
+mod reference;
