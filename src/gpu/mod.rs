@@ -1,1 +1,17 @@
 //! The only room that names `wgpu`: device choice, buffers, shader assembly, pipelines, submission, timing.
+//!
+//! The rest of the library sees [`Gpu`], [`Buffer`], [`Kernel`] and [`Dispatch`] and no type of the GPU interface.
+
+mod adapter;
+mod buffer;
+mod device;
+mod pipeline;
+pub mod shader;
+mod submit;
+
+pub use adapter::{AdapterReport, DeviceKind, adapters};
+pub use buffer::{Binding, Buffer};
+pub use device::{Capabilities, Counters, Gpu, Options};
+pub use pipeline::{Access, Kernel, Pipeline};
+pub use shader::Const;
+pub use submit::{Dispatch, Ticket};

@@ -1,1 +1,20 @@
-//! Shapes, values, ops in order of execution, gradients, liveness and plans.
+//! Shapes, values and ops in order of execution; gradients; liveness; plans.
+//!
+//! Tracing appends ops to a [`Graph`]. [`Graph::backward`] appends the ops of the gradients. A [`Draft`] picks a kernel for every op
+//! and says the memory without allocating any; [`Draft::build`] makes the [`Plan`] that is replayed.
+
+mod backward;
+mod draft;
+mod liveness;
+mod op;
+mod parameters;
+mod plan;
+mod shape;
+mod trace;
+
+pub use draft::{Choice, Chosen, Draft, DraftOptions, Memory, Pick};
+pub use op::{Candidate, Io, Launch, Node, Op, Operand, Tensor};
+pub use parameters::{ParameterLayout, ParameterSet, Slot};
+pub use plan::{Plan, Resources};
+pub use shape::{DType, Shape};
+pub use trace::{Graph, Value};

@@ -1,0 +1,32 @@
+//! Embeds `shaders/**/*.wgsl`: one generated table of (path, text), so that a new kernel is a new file and nothing else.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    println!("cargo:rerun-if-changed=shaders");
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("shaders");
+    let mut files = Vec::new();
+    collect(&root, &mut files)?;
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in &files {
+        let name = file.strip_prefix(&root).expect("found below root").to_string_lossy().replace('\\', "/");
+        table += &format!("    ({name:?}, include_str!({:?})),\n", file.to_string_lossy());
+    }
+    table += "]\n";
+    fs::write(Path::new(&env::var("OUT_DIR").expect("set by cargo")).join("shaders.rs"), table)
+}
+
+fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
+    println!("cargo:rerun-if-changed={}", folder.display());
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "wgsl") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

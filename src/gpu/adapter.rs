@@ -1,0 +1,176 @@
+//! Which adapters there are and which one is taken.
+
+use crate::error::{Error, Result};
+
+/// What kind of processor an adapter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU behind a virtual machine, or one that does not say.
+    Virtual,
+    /// A driver that runs on the processor.
+    Software,
+}
+
+impl DeviceKind {
+    fn of(kind: wgpu::DeviceType) -> Self {
+        match kind {
+            wgpu::DeviceType::DiscreteGpu => Self::Discrete,
+            wgpu::DeviceType::IntegratedGpu => Self::Integrated,
+            wgpu::DeviceType::Cpu => Self::Software,
+            wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => Self::Virtual,
+        }
+    }
+
+    /// The word that `gen devices` prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discrete => "discrete",
+            Self::Integrated => "integrated",
+            Self::Virtual => "virtual",
+            Self::Software => "software",
+        }
+    }
+}
+
+/// What is known of an adapter before it is opened.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Place in the list of [`adapters`].
+    pub index: usize,
+    /// The adapter's name.
+    pub name: String,
+    /// What kind of processor.
+    pub kind: DeviceKind,
+    /// Vulkan, Metal or DX12, in lower case.
+    pub backend: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer: u64,
+    /// Workgroup memory in bytes.
+    pub workgroup_memory: u32,
+    /// Most invocations in a workgroup.
+    pub max_invocations: u32,
+    /// Storage buffers a shader may see.
+    pub storage_buffers: u32,
+    /// f16 in shaders.
+    pub f16: bool,
+    /// Subgroup operations, with the smallest and largest size.
+    pub subgroups: Option<(u32, u32)>,
+    /// Timestamp queries.
+    pub timestamps: bool,
+    /// Cooperative matrices.
+    pub cooperative_matrix: bool,
+}
+
+pub(super) fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends();
+    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
+    wgpu::Instance::new(descriptor)
+}
+
+fn backends() -> wgpu::Backends {
+    let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Backends::from_env().map_or(native, |asked| asked & native)
+}
+
+fn backend_names() -> String {
+    let enabled = wgpu::Instance::enabled_backend_features() & backends();
+    let names: Vec<&str> = [
+        (wgpu::Backends::VULKAN, "vulkan"),
+        (wgpu::Backends::METAL, "metal"),
+        (wgpu::Backends::DX12, "dx12"),
+    ]
+    .into_iter()
+    .filter(|(b, _)| enabled.contains(*b))
+    .map(|(_, n)| n)
+    .collect();
+    if names.is_empty() { "none of WGPU_BACKEND is built in".into() } else { names.join(", ") }
+}
+
+fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let features = adapter.features();
+    AdapterReport {
+        index,
+        kind: DeviceKind::of(info.device_type),
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        name: info.name,
+    }
+}
+
+/// Every adapter of the enabled backends (`WGPU_BACKEND` narrows them), best first: discrete, integrated, virtual, software.
+pub fn adapters() -> Vec<AdapterReport> {
+    list(&instance()).into_iter().map(|(report, _)| report).collect()
+}
+
+fn list(instance: &wgpu::Instance) -> Vec<(AdapterReport, wgpu::Adapter)> {
+    let found = pollster::block_on(instance.enumerate_adapters(backends()));
+    let mut all: Vec<_> = found
+        .into_iter()
+        .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
+        .map(|a| (report(0, &a), a))
+        .collect();
+    all.sort_by_key(|(r, _)| r.kind);
+    for (index, (report, _)) in all.iter_mut().enumerate() {
+        report.index = index;
+    }
+    all
+}
+
+/// Chooses by `wanted` (an index, a part of a name, or `cpu`), else by `WGPU_ADAPTER_NAME`, else the best.
+pub(super) fn choose(
+    instance: &wgpu::Instance,
+    wanted: Option<&str>,
+) -> Result<(AdapterReport, wgpu::Adapter)> {
+    let all = list(instance);
+    if all.is_empty() {
+        return Err(Error::NoAdapter { tried: backend_names(), remedy: remedy().into() });
+    }
+    let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok();
+    let Some(wanted) = wanted.or(from_environment.as_deref()).map(str::to_lowercase) else {
+        return all.into_iter().next().ok_or_else(|| Error::NoAdapter {
+            tried: backend_names(),
+            remedy: remedy().into(),
+        });
+    };
+    let known = all.iter().map(|(r, _)| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
+    all.into_iter()
+        .find(|(r, _)| match wanted.parse::<usize>() {
+            Ok(index) => r.index == index,
+            Err(_) if wanted == "cpu" => r.kind == DeviceKind::Software,
+            Err(_) => r.name.to_lowercase().contains(&wanted),
+        })
+        .ok_or(Error::UnknownDevice { asked: wanted, known })
+}
+
+fn remedy() -> &'static str {
+    if cfg!(target_os = "linux") {
+        "install the Vulkan driver of your GPU, or a software one (Debian and Ubuntu: mesa-vulkan-drivers; Fedora: \
+         mesa-vulkan-drivers; Arch: vulkan-swrast), for which `sh tools/setup.sh` suffices, then try `gen devices`"
+    } else if cfg!(target_os = "windows") {
+        "install the graphics driver of your GPU's maker, then try `gen devices`"
+    } else {
+        "Metal needs macOS 10.13 or later; try `gen devices`"
+    }
+}

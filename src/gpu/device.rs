@@ -1,0 +1,287 @@
+//! An open device: memory, transfers, faults, counters.
+
+use std::sync::{Arc, Mutex};
+
+use super::adapter::{self, AdapterReport, DeviceKind};
+use super::buffer::{Binding, Buffer};
+use super::pipeline::Cache;
+use crate::error::{Error, Result};
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// An index, a part of a name, or `cpu`; `None` takes the best adapter.
+    pub device: Option<String>,
+    /// Keep the shaders' bounds checks, loop bounds and zeroed workgroup memory: slow, for hunting bugs.
+    /// `LANGEVIN_CHECKED=1` asks for it as well.
+    pub checked: bool,
+    /// Use no optional feature even where the device has it, as the tests of the baseline do.
+    pub baseline: bool,
+}
+
+/// What kernels may count on.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// What kind of processor.
+    pub kind: DeviceKind,
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer: u64,
+    /// Workgroup memory in bytes; at least 16 KiB.
+    pub workgroup_memory: u32,
+    /// Most invocations in a workgroup; at least 256.
+    pub max_invocations: u32,
+    /// f16 in shaders.
+    pub f16: bool,
+    /// Subgroup operations.
+    pub subgroups: bool,
+    /// Timestamp queries, also between the dispatches of a pass.
+    pub timestamps: bool,
+    /// Smallest alignment of uniform blocks in a buffer.
+    pub uniform_alignment: u64,
+}
+
+/// What a device has made and done so far, for tests and benchmarks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Buffers created.
+    pub buffers: u64,
+    /// Bytes of all buffers created, staging buffers of read-backs left out.
+    pub buffer_bytes: u64,
+    /// Pipelines compiled.
+    pub pipelines: u64,
+    /// Bind groups created.
+    pub bind_groups: u64,
+    /// Command buffers submitted.
+    pub submissions: u64,
+    /// Reads back to the processor.
+    pub read_backs: u64,
+}
+
+pub(super) struct Inner {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) pipelines: Cache,
+    pub(super) checked: bool,
+    report: AdapterReport,
+    capabilities: Capabilities,
+    counters: Mutex<Counters>,
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+/// The first thing that went wrong outside a scope; later errors are mostly its consequences.
+enum Fault {
+    Lost(String),
+    OutOfMemory(String),
+    Validation(String),
+}
+
+/// An open device. Clones share it; there is no global one.
+#[derive(Clone)]
+pub struct Gpu {
+    pub(super) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Gpu").field(&self.inner.report.name).finish()
+    }
+}
+
+fn keep_first(fault: &Mutex<Option<Fault>>, new: Fault) {
+    let mut first = fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if first.is_none() {
+        *first = Some(new);
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` choose.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::UnknownDevice`], [`Error::DeviceRefused`].
+    pub fn open(options: &Options) -> Result<Self> {
+        let instance = adapter::instance();
+        let (report, raw) = adapter::choose(&instance, options.device.as_deref())?;
+        let wanted = if options.baseline {
+            wgpu::Features::empty()
+        } else {
+            wgpu::Features::SHADER_F16
+                | wgpu::Features::SUBGROUP
+                | wgpu::Features::TIMESTAMP_QUERY
+                | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+        };
+        let features = raw.features() & wanted;
+        let limits = raw.limits();
+        let (device, queue) = pollster::block_on(raw.request_device(&wgpu::DeviceDescriptor {
+            label: Some("langevin"),
+            required_features: features,
+            required_limits: limits.clone(),
+            // Buffers are few, large and live as long as their plan; reserving blocks ahead would waste memory.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        }))
+        .map_err(|e| Error::DeviceRefused { adapter: report.name.clone(), cause: e.to_string() })?;
+
+        let fault = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&fault);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let cause = match error {
+                wgpu::Error::OutOfMemory { source } => Fault::OutOfMemory(source.to_string()),
+                wgpu::Error::Validation { description, .. } => Fault::Validation(description),
+                wgpu::Error::Internal { description, .. } => Fault::Lost(description),
+            };
+            keep_first(&seen, cause);
+        }));
+        let seen = Arc::clone(&fault);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                keep_first(&seen, Fault::Lost(message));
+            }
+        });
+
+        let both = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let capabilities = Capabilities {
+            kind: report.kind,
+            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            max_buffer: limits.max_buffer_size,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            timestamps: features.contains(both),
+            uniform_alignment: u64::from(limits.min_uniform_buffer_offset_alignment).max(16),
+        };
+        let checked = options.checked || std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1");
+        Ok(Self {
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                pipelines: Cache::default(),
+                checked,
+                report,
+                capabilities,
+                counters: Mutex::default(),
+                fault,
+            }),
+        })
+    }
+
+    /// The adapter this device was opened on.
+    pub fn adapter(&self) -> &AdapterReport {
+        &self.inner.report
+    }
+
+    /// What kernels may count on.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.inner.capabilities
+    }
+
+    /// What was made and done so far.
+    pub fn counters(&self) -> Counters {
+        *self.inner.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn count(&self, add: impl FnOnce(&mut Counters)) {
+        add(&mut self.inner.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// The first fault of the device, if there was one.
+    pub fn check(&self) -> Result<()> {
+        match &*self.inner.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            None => Ok(()),
+            Some(Fault::Lost(cause)) => Err(Error::DeviceLost { cause: cause.clone() }),
+            Some(Fault::OutOfMemory(what)) => Err(Error::OutOfMemory { what: what.clone(), bytes: 0 }),
+            Some(Fault::Validation(cause)) => Err(Error::Validation { cause: cause.clone() }),
+        }
+    }
+
+    /// Allocates `bytes` (rounded up to 16) of zeros for kernels to use.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] above the device's largest buffer, [`Error::OutOfMemory`].
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        self.make_buffer(label, bytes, wgpu::BufferUsages::STORAGE)
+    }
+
+    /// Allocates a buffer for uniform blocks.
+    pub fn uniform_buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        self.make_buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
+    }
+
+    fn make_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+        let size = bytes.max(16).next_multiple_of(16);
+        let limit = self.inner.capabilities.max_buffer;
+        if size > limit {
+            return Err(Error::Limit {
+                what: label.to_owned(),
+                needed: size,
+                limit,
+                unit: "bytes in one buffer",
+                remedy: "use a smaller batch or image",
+            });
+        }
+        let device = &self.inner.device;
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let raw = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage: usage | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let refused = [pollster::block_on(memory.pop()), pollster::block_on(validation.pop())];
+        if refused.iter().any(Option::is_some) {
+            self.check()?;
+            return Err(Error::OutOfMemory { what: label.to_owned(), bytes: size });
+        }
+        self.count(|c| {
+            c.buffers += 1;
+            c.buffer_bytes += size;
+        });
+        Ok(Buffer::new(raw))
+    }
+
+    /// Writes `bytes` at `offset`; both multiples of 4. The write comes before every later submission.
+    pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.check()?;
+        self.inner.queue.write_buffer(&buffer.raw, offset, bytes);
+        self.check()
+    }
+
+    /// Copies between buffers on the device.
+    pub fn copy(&self, from: &Binding, to: &Binding) -> Result<()> {
+        self.check()?;
+        let mut encoder = self.inner.device.create_command_encoder(&Default::default());
+        let size = from.size.min(to.size);
+        encoder.copy_buffer_to_buffer(&from.buffer.raw, from.offset, &to.buffer.raw, to.offset, size);
+        self.inner.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
+    /// Reads a range back. Waits for everything submitted before.
+    pub fn read(&self, range: &Binding) -> Result<Vec<u8>> {
+        self.check()?;
+        self.count(|c| c.read_backs += 1);
+        let staging = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: range.size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.inner.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&range.buffer.raw, range.offset, &staging, 0, range.size);
+        self.inner.queue.submit([encoder.finish()]);
+        // A failed mapping shows up as a failed `get_mapped_range` below.
+        staging.map_async(wgpu::MapMode::Read, .., |_| ());
+        self.wait()?;
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|e| Error::DeviceLost { cause: format!("reading back failed: {e}") })?;
+        let bytes = view.to_vec();
+        drop(view);
+        staging.unmap();
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,178 @@
+//! Kernels and the pipelines built from them, each built once per device and shared between plans.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rayon::prelude::*;
+
+use super::device::Gpu;
+use super::shader::{self, Const};
+use crate::error::{Error, Result};
+
+/// What a kernel does with a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// A shader file with the constants of one variant and the access of its storage bindings, in the order of
+/// `@binding(0)`, `@binding(1)`, …; the uniform block, whose first member is `origin: vec4<u32>`, comes right behind them.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Path below `shaders/`.
+    pub shader: &'static str,
+    /// Constants in front of the text.
+    pub constants: Vec<(&'static str, Const)>,
+    /// Access of each storage binding.
+    pub access: Vec<Access>,
+}
+
+/// What identifies a kernel: file, constants, access.
+type Key = (&'static str, Vec<(&'static str, (u8, u32))>, Vec<Access>);
+
+impl Kernel {
+    fn key(&self) -> Key {
+        (self.shader, self.constants.iter().map(|(n, c)| (*n, c.key())).collect(), self.access.clone())
+    }
+
+    /// The label of pipelines and dispatches: file and constants.
+    pub fn label(&self) -> String {
+        let constants: Vec<String> = self
+            .constants
+            .iter()
+            .map(|(n, c)| match c {
+                Const::U32(v) => format!("{n}={v}"),
+                Const::I32(v) => format!("{n}={v}"),
+                Const::F32(v) => format!("{n}={v}"),
+            })
+            .collect();
+        format!("{}[{}]", self.shader.trim_end_matches(".wgsl"), constants.join(" "))
+    }
+
+    /// The assembled WGSL.
+    pub fn source(&self) -> Result<String> {
+        shader::assemble(self.shader, &self.constants)
+            .map_err(|cause| Error::Pipeline { label: self.label(), cause })
+    }
+}
+
+/// A compiled kernel.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    pub(super) raw: Arc<wgpu::ComputePipeline>,
+    pub(super) layout: Arc<wgpu::BindGroupLayout>,
+    /// File and constants.
+    pub label: Arc<str>,
+}
+
+/// Pipelines and layouts of a device.
+#[derive(Default)]
+pub(super) struct Cache {
+    pipelines: Mutex<HashMap<Key, Pipeline>>,
+    layouts: Mutex<HashMap<Vec<Access>, Arc<wgpu::BindGroupLayout>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Compiles `kernels` on all cores, skipping those that exist already. The order is kept.
+    pub fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Pipeline>> {
+        let cache = &self.inner.pipelines;
+        let mut missing: HashMap<Key, &Kernel> = HashMap::new();
+        {
+            let known = lock(&cache.pipelines);
+            for kernel in kernels {
+                let key = kernel.key();
+                if !known.contains_key(&key) {
+                    missing.insert(key, kernel);
+                }
+            }
+        }
+        let built: Vec<(Key, Pipeline)> = missing
+            .into_par_iter()
+            .map(|(key, kernel)| Ok((key, self.compile(kernel)?)))
+            .collect::<Result<_>>()?;
+        let mut known = lock(&cache.pipelines);
+        known.extend(built);
+        // bug: every key was either known or has just been inserted.
+        Ok(kernels.iter().map(|k| known[&k.key()].clone()).collect())
+    }
+
+    fn layout(&self, access: &[Access]) -> Arc<wgpu::BindGroupLayout> {
+        let mut layouts = lock(&self.inner.pipelines.layouts);
+        layouts
+            .entry(access.to_vec())
+            .or_insert_with(|| {
+                let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+                    binding: binding as u32,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                    count: None,
+                };
+                let mut entries: Vec<_> = access
+                    .iter()
+                    .enumerate()
+                    .map(|(i, a)| {
+                        entry(i, wgpu::BufferBindingType::Storage { read_only: *a == Access::Read })
+                    })
+                    .collect();
+                entries.push(entry(access.len(), wgpu::BufferBindingType::Uniform));
+                Arc::new(self.inner.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                    label: Some("kernel"),
+                    entries: &entries,
+                }))
+            })
+            .clone()
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+        let label = kernel.label();
+        let source = kernel.source()?;
+        let device = &self.inner.device;
+        // Scopes belong to a thread; they close in the reverse order of their opening.
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let checks = if self.inner.checked {
+            wgpu::ShaderRuntimeChecks::checked()
+        } else {
+            wgpu::ShaderRuntimeChecks::unchecked()
+        };
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        };
+        // SAFETY: the text is a file of this library. Every kernel guards its indices by the sizes in its uniform block or
+        // constants, and has no unbounded loop; the tests run every variant with guard zones around its outputs.
+        let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
+        let layout = self.layout(&kernel.access);
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                // No kernel reads workgroup memory that it has not written.
+                zero_initialize_workgroup_memory: self.inner.checked,
+            },
+            cache: None,
+        });
+        let refused = [pollster::block_on(validation.pop()), pollster::block_on(internal.pop())];
+        if let Some(cause) = refused.into_iter().flatten().next() {
+            self.check()?;
+            return Err(Error::Pipeline { label, cause: cause.to_string() });
+        }
+        self.count(|c| c.pipelines += 1);
+        Ok(Pipeline { raw: Arc::new(raw), layout, label: label.into() })
+    }
+}

@@ -1,0 +1,512 @@
+//! A draft: a kernel for every op, a place for every tensor, and the memory they take, before anything is allocated.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use super::liveness::{self, Interval};
+use super::op::{Candidate, Io, Launch, Operand};
+use super::trace::{Graph, Kind, Value};
+use crate::error::{Error, Result};
+use crate::gpu::{Capabilities, Kernel};
+
+/// Picks one of the candidates of an op: given its stem, its operands and the candidates, the index of one.
+pub type Pick = dyn Fn(&str, &Io, &[Candidate]) -> usize + Send + Sync;
+
+/// How kernels are chosen.
+#[derive(Clone, Default)]
+pub enum Choice {
+    /// The op's own order: the first candidate.
+    #[default]
+    Heuristic,
+    /// The first candidate of one of these classes where there is one, else the first candidate.
+    Classes(Vec<String>),
+    /// By a function: a tuner's record, or a test that goes through all of them.
+    Pick(Arc<Pick>),
+}
+
+impl Choice {
+    /// `LANGEVIN_KERNELS=winograd2,implicit` forces classes; unset is the heuristic.
+    pub fn from_env() -> Self {
+        match std::env::var("LANGEVIN_KERNELS") {
+            Ok(classes) if !classes.trim().is_empty() => {
+                Self::Classes(classes.split(',').map(|c| c.trim().to_owned()).collect())
+            }
+            _ => Self::Heuristic,
+        }
+    }
+
+    fn index(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
+        match self {
+            Self::Heuristic => 0,
+            Self::Classes(classes) => classes
+                .iter()
+                .find_map(|class| candidates.iter().position(|c| c.class == class))
+                .unwrap_or(0),
+            Self::Pick(pick) => pick(stem, io, candidates).min(candidates.len() - 1),
+        }
+    }
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Heuristic => f.write_str("Heuristic"),
+            Self::Classes(classes) => f.debug_tuple("Classes").field(classes).finish(),
+            Self::Pick(_) => f.write_str("Pick"),
+        }
+    }
+}
+
+/// How to draft.
+#[derive(Clone, Debug, Default)]
+pub struct DraftOptions {
+    /// How kernels are chosen. [`Choice::from_env`] honours `LANGEVIN_KERNELS`.
+    pub choice: Choice,
+    /// Allocate a guard zone behind every shared buffer, for `Plan::check_guards`.
+    pub guards: bool,
+}
+
+/// What a plan takes, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Inputs, states and constants.
+    pub inputs: u64,
+    /// Tensors of parameter sets that the plan uses.
+    pub parameters: u64,
+    /// Activations, gradients of activations and workspaces, sharing buffers.
+    pub shared: u64,
+    /// The most bytes of those that are alive at once: what no plan of this graph can go below.
+    pub peak: u64,
+    /// Packed and transformed weights.
+    pub prepared: u64,
+    /// Uniform blocks.
+    pub uniforms: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.inputs + self.parameters + self.shared + self.prepared + self.uniforms
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            f,
+            "{:.1} MiB (parameters {:.1}, activations and workspaces {:.1}, packed weights {:.1}, inputs {:.1})",
+            mib(self.total()),
+            mib(self.parameters),
+            mib(self.shared),
+            mib(self.prepared),
+            mib(self.inputs + self.uniforms)
+        )
+    }
+}
+
+/// Where a binding's memory is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// A shared buffer, the first so many bytes.
+    Shared { buffer: usize, bytes: u64 },
+    /// An input, state or constant.
+    External(Value),
+    /// A tensor of a parameter set.
+    Slot { set: String, name: String },
+    /// A segment of a parameter set.
+    Segment { set: String, index: usize },
+    /// A prepared buffer.
+    Prepared(usize),
+}
+
+/// A launch whose operands have places.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) kernel: Kernel,
+    pub(super) places: Vec<Place>,
+    pub(super) uniform: Vec<u32>,
+    pub(super) grid: [u32; 3],
+    pub(super) flops: f64,
+    /// Scope, stem and class: what traces show.
+    pub(super) label: String,
+}
+
+/// What was chosen for an op.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Scope and stem.
+    pub op: String,
+    /// Class of the candidate.
+    pub class: &'static str,
+    /// Its variant.
+    pub variant: String,
+    /// Candidates there were.
+    pub of: usize,
+    /// Floating-point operations of the mathematics.
+    pub flops: f64,
+}
+
+/// A plan on paper.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub(super) graph: Graph,
+    pub(super) outputs: Vec<Value>,
+    pub(super) values: HashMap<Value, Place>,
+    pub(super) shared: Vec<u64>,
+    pub(super) prepared: Vec<u64>,
+    pub(super) prepare: Vec<Placed>,
+    pub(super) step: Vec<Placed>,
+    pub(super) uniform_slots: usize,
+    pub(super) options: DraftOptions,
+    memory: Memory,
+    chosen: Vec<Chosen>,
+}
+
+impl Draft {
+    /// Chooses kernels and places for what `outputs` and every op that mutates need; the rest is left out.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when one tensor exceeds the device's largest binding.
+    pub fn new(
+        graph: &Graph,
+        outputs: &[Value],
+        device: &Capabilities,
+        options: DraftOptions,
+    ) -> Result<Self> {
+        Drafting::new(graph, outputs, device, options).run()
+    }
+
+    /// What the plan will take.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// What was chosen for each op, in order.
+    pub fn chosen(&self) -> &[Chosen] {
+        &self.chosen
+    }
+
+    /// Floating-point operations of a step, direct convolution counted.
+    pub fn flops(&self) -> f64 {
+        self.chosen.iter().map(|c| c.flops).sum()
+    }
+
+    /// Every kernel of the draft, for validation without a device.
+    pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+        self.prepare.iter().chain(&self.step).map(|l| &l.kernel)
+    }
+}
+
+/// The state of drafting.
+struct Drafting<'a> {
+    graph: &'a Graph,
+    outputs: &'a [Value],
+    device: &'a Capabilities,
+    options: DraftOptions,
+    /// Nodes that run, by index in the graph.
+    kept: Vec<usize>,
+    /// Position (in `kept`) of the last reader of a value.
+    last_use: HashMap<Value, usize>,
+    intervals: Vec<Interval>,
+    /// The interval that holds a temporary.
+    interval_of: HashMap<Value, usize>,
+    prepared: Vec<u64>,
+    prepare: Vec<(Launch, Source)>,
+    step: Vec<(Launch, Source)>,
+    chosen: Vec<Chosen>,
+}
+
+/// Where the operands of a launch come from.
+#[derive(Clone)]
+struct Source {
+    node: usize,
+    /// Intervals of the workspaces.
+    workspaces: Vec<usize>,
+    prepared: PreparedAt,
+    class: &'static str,
+}
+
+#[derive(Clone)]
+enum PreparedAt {
+    /// Buffers of their own, filled by `prepare`: the first index.
+    Own(usize),
+    /// Intervals, filled in each step.
+    Shared(Vec<usize>),
+}
+
+impl<'a> Drafting<'a> {
+    fn new(
+        graph: &'a Graph,
+        outputs: &'a [Value],
+        device: &'a Capabilities,
+        options: DraftOptions,
+    ) -> Self {
+        Self {
+            graph,
+            outputs,
+            device,
+            options,
+            kept: Vec::new(),
+            last_use: HashMap::new(),
+            intervals: Vec::new(),
+            interval_of: HashMap::new(),
+            prepared: Vec::new(),
+            prepare: Vec::new(),
+            step: Vec::new(),
+            chosen: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Result<Draft> {
+        self.keep_what_is_needed();
+        let end = self.kept.len().saturating_sub(1);
+        for (position, &index) in self.kept.iter().enumerate() {
+            for &input in &self.graph.nodes[index].inputs {
+                self.last_use.insert(input, position);
+            }
+        }
+        for &output in self.outputs {
+            self.last_use.insert(output, end);
+        }
+        let changing = self.sets_that_change();
+        for position in 0..self.kept.len() {
+            self.lower(position, &changing)?;
+        }
+        self.finish()
+    }
+
+    fn keep_what_is_needed(&mut self) {
+        let mut needed: HashSet<Value> = self.outputs.iter().copied().collect();
+        for (index, node) in self.graph.nodes.iter().enumerate().rev() {
+            let placed = node.outputs.iter().any(|v| self.graph.values[v.0].place.is_some());
+            let wanted = placed || !node.op.mutates().is_empty();
+            if wanted || node.outputs.iter().any(|v| needed.contains(v)) {
+                needed.extend(&node.inputs);
+                self.kept.push(index);
+            }
+        }
+        self.kept.reverse();
+    }
+
+    /// Parameter sets that a step itself changes: what is prepared from them is prepared in every step.
+    fn sets_that_change(&self) -> HashSet<&'a str> {
+        let mut sets = HashSet::new();
+        for &index in &self.kept {
+            let node = &self.graph.nodes[index];
+            for &i in node.op.mutates() {
+                match &self.graph.values[node.inputs[i].0].kind {
+                    Kind::Parameter { set } | Kind::Segment { set, .. } => {
+                        sets.insert(set.as_str());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        sets
+    }
+
+    /// True when the value is the same in every replay until parameters are written.
+    fn is_fixed(&self, value: Value, changing: &HashSet<&str>) -> bool {
+        match &self.graph.values[value.0].kind {
+            Kind::Parameter { set } | Kind::Segment { set, .. } => !changing.contains(set.as_str()),
+            Kind::Constant(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The interval whose memory output 0 of the node takes over, if it may.
+    fn taken_over(&self, position: usize) -> Option<usize> {
+        let node = &self.graph.nodes[self.kept[position]];
+        let input = node.inputs[node.op.in_place()?];
+        let output = node.outputs[0];
+        let interval = *self.interval_of.get(&input)?;
+        let info = |v: Value| &self.graph.values[v.0];
+        let dies = self.last_use.get(&input) == Some(&position);
+        let once = node.inputs.iter().filter(|v| **v == input).count() == 1;
+        let fits = info(input).tensor.bytes() == info(output).tensor.bytes();
+        (dies && once && fits && info(output).place.is_none()).then_some(interval)
+    }
+
+    fn lower(&mut self, position: usize, changing: &HashSet<&str>) -> Result<()> {
+        let index = self.kept[position];
+        let node = &self.graph.nodes[index];
+        let mut io = self.graph.io(node);
+        let taken = self.taken_over(position);
+        io.in_place = taken.is_some();
+        for (tensor, value) in
+            io.inputs.iter().chain(&io.outputs).zip(node.inputs.iter().chain(&node.outputs))
+        {
+            if tensor.bytes() > self.device.max_binding {
+                return Err(Error::Limit {
+                    what: format!("{} ({})", self.graph.name(*value), tensor.shape),
+                    needed: tensor.bytes(),
+                    limit: self.device.max_binding,
+                    unit: "bytes in one binding",
+                    remedy: "use a smaller batch or image",
+                });
+            }
+        }
+        let mut candidates = node.op.candidates(&io, self.device);
+        // bug: an op without candidates breaks the contract of `Op::candidates`.
+        assert!(!candidates.is_empty(), "{} has no kernel for {io:?}", node.op.stem());
+        let at = self.options.choice.index(node.op.stem(), &io, &candidates);
+        let of = candidates.len();
+        let candidate = candidates.swap_remove(at);
+        let name = self.graph.name(node.outputs.first().copied().unwrap_or(node.inputs[0])).to_owned();
+        let op = if node.outputs.is_empty() { node.op.stem().to_owned() } else { name };
+        self.chosen.push(Chosen {
+            op,
+            class: candidate.class,
+            variant: candidate.variant.clone(),
+            of,
+            flops: node.op.flops(&io),
+        });
+
+        for (i, &output) in node.outputs.iter().enumerate() {
+            let end = self.last_use.get(&output).copied().unwrap_or(position);
+            if let (0, Some(interval)) = (i, taken) {
+                self.intervals[interval].end = end;
+                self.interval_of.insert(output, interval);
+            } else if self.graph.values[output.0].place.is_none() {
+                let bytes = self.graph.values[output.0].tensor.bytes();
+                let interval = self.interval(bytes, position, end);
+                self.interval_of.insert(output, interval);
+            }
+        }
+        let workspaces =
+            candidate.workspaces.iter().map(|&b| self.interval(b, position, position)).collect();
+        let fixed = candidate.prepare.iter().flat_map(|l| &l.operands).all(|o| match o {
+            Operand::Input(i) => self.is_fixed(node.inputs[*i], changing),
+            _ => true,
+        });
+        let prepared = if fixed {
+            let first = self.prepared.len();
+            self.prepared.extend(&candidate.prepared);
+            PreparedAt::Own(first)
+        } else {
+            PreparedAt::Shared(
+                candidate.prepared.iter().map(|&b| self.interval(b, position, position)).collect(),
+            )
+        };
+        let source = Source { node: index, workspaces, prepared, class: candidate.class };
+        let list = if fixed { &mut self.prepare } else { &mut self.step };
+        list.extend(candidate.prepare.into_iter().map(|l| (l, source.clone())));
+        self.step.extend(candidate.launches.into_iter().map(|l| (l, source.clone())));
+        Ok(())
+    }
+
+    fn interval(&mut self, bytes: u64, start: usize, end: usize) -> usize {
+        self.intervals.push(Interval { bytes: bytes.max(16).next_multiple_of(16), start, end });
+        self.intervals.len() - 1
+    }
+
+    fn finish(self) -> Result<Draft> {
+        let assignment = liveness::assign(&self.intervals);
+        let shared = |interval: usize, bytes: u64| Place::Shared { buffer: assignment.buffer[interval], bytes };
+        let place_of = |value: Value| -> Place {
+            let info = &self.graph.values[value.0];
+            match (&info.kind, &info.place) {
+                (Kind::Temporary { .. }, Some((set, name))) => {
+                    Place::Slot { set: set.clone(), name: name.clone() }
+                }
+                (Kind::Temporary { .. }, None) => shared(self.interval_of[&value], info.tensor.bytes()),
+                (Kind::Parameter { set }, _) => Place::Slot { set: set.clone(), name: info.name.clone() },
+                (Kind::Segment { set, index }, _) => Place::Segment { set: set.clone(), index: *index },
+                _ => Place::External(value),
+            }
+        };
+        let place = |(launch, source): &(Launch, Source)| -> Placed {
+            let node = &self.graph.nodes[source.node];
+            let places = launch
+                .operands
+                .iter()
+                .map(|operand| match *operand {
+                    Operand::Input(i) => place_of(node.inputs[i]),
+                    Operand::Output(i) => place_of(node.outputs[i]),
+                    Operand::Workspace(i) => {
+                        let interval = source.workspaces[i];
+                        shared(interval, self.intervals[interval].bytes)
+                    }
+                    Operand::Prepared(i) => match &source.prepared {
+                        PreparedAt::Own(first) => Place::Prepared(first + i),
+                        PreparedAt::Shared(at) => shared(at[i], self.intervals[at[i]].bytes),
+                    },
+                })
+                .collect();
+            let scope = if node.scope.is_empty() { String::new() } else { format!("{}.", node.scope) };
+            Placed {
+                kernel: launch.kernel.clone(),
+                places,
+                uniform: launch.uniform.clone(),
+                grid: launch.grid,
+                flops: launch.flops,
+                label: format!("{scope}{} {} {}", node.op.stem(), source.class, launch.kernel.label()),
+            }
+        };
+        let prepare: Vec<Placed> = self.prepare.iter().map(place).collect();
+        let step: Vec<Placed> = self.step.iter().map(place).collect();
+        let mut values: HashMap<Value, Place> =
+            self.outputs.iter().map(|&v| (v, place_of(v))).collect();
+        let mut inputs = 0;
+        let mut parameters = HashSet::new();
+        for &index in &self.kept {
+            let node = &self.graph.nodes[index];
+            for &value in node.inputs.iter().chain(&node.outputs) {
+                let place = place_of(value);
+                match &place {
+                    Place::External(_) => {
+                        let bytes = self.graph.values[value.0].tensor.bytes();
+                        if values.insert(value, place).is_none() || self.outputs.contains(&value) {
+                            inputs += bytes.max(16).next_multiple_of(16);
+                        }
+                    }
+                    Place::Slot { .. } | Place::Segment { .. } => {
+                        parameters.insert((place, self.graph.values[value.0].tensor.bytes()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // Segments hold the tensors of their set, so only sets without one are counted tensor by tensor.
+        let whole: HashSet<&str> = parameters
+            .iter()
+            .filter_map(|(p, _)| match p {
+                Place::Segment { set, .. } => Some(set.as_str()),
+                _ => None,
+            })
+            .collect();
+        let parameters = parameters
+            .iter()
+            .filter(|(p, _)| !matches!(p, Place::Slot { set, .. } if whole.contains(set.as_str())))
+            .map(|(_, bytes)| bytes)
+            .sum();
+        // Room for every launch once and for the cuts that measured times ask for.
+        let uniform_slots = 2 * (prepare.len() + step.len()) + 256;
+        let widest =
+            prepare.iter().chain(&step).map(|l| 4 * l.uniform.len() as u64 + 16).max().unwrap_or(16);
+        let slot = widest.next_multiple_of(self.device.uniform_alignment);
+        let memory = Memory {
+            inputs,
+            parameters,
+            shared: assignment.sizes.iter().sum(),
+            peak: liveness::peak(&self.intervals),
+            prepared: self.prepared.iter().map(|b| b.max(&16).next_multiple_of(16)).sum(),
+            uniforms: slot * uniform_slots as u64,
+        };
+        Ok(Draft {
+            graph: self.graph.clone(),
+            outputs: self.outputs.to_vec(),
+            values,
+            shared: assignment.sizes,
+            prepared: self.prepared,
+            prepare,
+            step,
+            uniform_slots,
+            options: self.options,
+            memory,
+            chosen: self.chosen,
+        })
+    }
+}

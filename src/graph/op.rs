@@ -1,0 +1,165 @@
+//! What an op is: its gradient, and the kernels that can compute it.
+
+use std::fmt::Debug;
+
+use super::shape::{DType, Shape};
+use super::trace::{Graph, Value};
+use crate::error::Result;
+use crate::gpu::{Capabilities, Kernel};
+
+/// Shape and element type of an operand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tensor {
+    /// The sizes.
+    pub shape: Shape,
+    /// The element type.
+    pub dtype: DType,
+}
+
+impl Tensor {
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> u64 {
+        (self.shape.elements() * self.dtype.bytes()) as u64
+    }
+}
+
+/// The operands of a node as its op sees them when it chooses kernels.
+#[derive(Clone, Debug)]
+pub struct Io {
+    /// Operands read (and, where [`Op::mutates`] says so, written).
+    pub inputs: Vec<Tensor>,
+    /// Results.
+    pub outputs: Vec<Tensor>,
+    /// True when output 0 shares the memory of the input that [`Op::in_place`] names. A candidate then binds `Operand::Output(0)`
+    /// as `read_write` and does not bind that input, since no buffer may be bound twice.
+    pub in_place: bool,
+}
+
+impl Io {
+    /// Shape of input `i`.
+    pub fn input(&self, i: usize) -> &Shape {
+        &self.inputs[i].shape
+    }
+
+    /// Shape of output `i`.
+    pub fn output(&self, i: usize) -> &Shape {
+        &self.outputs[i].shape
+    }
+}
+
+/// The values around a node, for [`Op::backward`].
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    /// Operands.
+    pub inputs: &'a [Value],
+    /// Results.
+    pub outputs: &'a [Value],
+}
+
+/// What a kernel's storage binding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// An input of the node.
+    Input(usize),
+    /// An output of the node.
+    Output(usize),
+    /// Scratch memory of the candidate, live during this node only.
+    Workspace(usize),
+    /// Memory that the candidate's `prepare` launches fill from inputs: packed or transformed weights.
+    Prepared(usize),
+}
+
+/// One kernel over one grid.
+///
+/// The uniform block is `origin: vec4<u32>` followed by `uniform`; a kernel adds `origin.xyz` to its `workgroup_id`, so that the plan
+/// may cut the grid anywhere (by measured time, or at 65,535 workgroups) without changing a bit.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What each storage binding is, in binding order.
+    pub operands: Vec<Operand>,
+    /// Words of the uniform block behind `origin`; floats by their bits.
+    pub uniform: Vec<u32>,
+    /// Workgroups each way; may exceed 65,535.
+    pub grid: [u32; 3],
+    /// Floating-point operations, for cutting before anything is measured.
+    pub flops: f64,
+}
+
+/// One way to compute an op.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Class that `LANGEVIN_KERNELS` names: `direct`, `implicit`, `winograd2`, …; `plain` where there is one way only.
+    pub class: &'static str,
+    /// Tile and other figures that tell variants of a class apart; part of the tuner's record.
+    pub variant: String,
+    /// Bytes of each prepared buffer.
+    pub prepared: Vec<u64>,
+    /// Launches that fill the prepared buffers; they may read inputs and write `Operand::Prepared` only.
+    pub prepare: Vec<Launch>,
+    /// Bytes of each workspace.
+    pub workspaces: Vec<u64>,
+    /// Launches of a step, in order.
+    pub launches: Vec<Launch>,
+}
+
+impl Candidate {
+    /// The one plain way.
+    pub fn plain(launches: Vec<Launch>) -> Self {
+        Self {
+            class: "plain",
+            variant: String::new(),
+            prepared: Vec::new(),
+            prepare: Vec::new(),
+            workspaces: Vec::new(),
+            launches,
+        }
+    }
+
+    /// The same with scratch memory of these sizes in bytes.
+    pub fn with_workspaces(mut self, bytes: Vec<u64>) -> Self {
+        self.workspaces = bytes;
+        self
+    }
+}
+
+/// An operation on tensors. One op is one file under `ops/`, one folder under `shaders/`, one test and one reference.
+pub trait Op: Debug + Send + Sync {
+    /// The stem: file, folder and test share it.
+    fn stem(&self) -> &'static str;
+
+    /// The ways to compute it on a device, the heuristic's choice first. Order and figures never depend on n.
+    /// Never empty: the last one needs no optional feature and takes every shape.
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate>;
+
+    /// Appends the ops of the gradient. `grads[i]` is the gradient of output `i`, if anything depends on it; `needs[i]` says
+    /// whether input `i` wants one. Returns one gradient per input, `None` where it is not needed or is zero.
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>>;
+
+    /// Inputs that are persistent memory and are written.
+    fn mutates(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The input whose memory output 0 may take over when nothing needs that input afterwards.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// Floating-point operations of the mathematics (direct convolution counted), not of a kernel.
+    fn flops(&self, io: &Io) -> f64 {
+        io.outputs.iter().map(|t| t.shape.elements() as f64).sum()
+    }
+
+    /// Bytes that must be read and written at least.
+    fn bytes(&self, io: &Io) -> f64 {
+        io.inputs.iter().chain(&io.outputs).map(|t| t.bytes() as f64).sum()
+    }
+}
