@@ -111,7 +111,9 @@ impl<R: Read + Seek> ZipReader<R> {
         let mut data = Vec::new();
         match entry.method {
             0 => packed.take(entry.size.saturating_add(1)).read_to_end(&mut data),
-            8 => flate2::read::DeflateDecoder::new(packed).take(entry.size.saturating_add(1)).read_to_end(&mut data),
+            8 => flate2::read::DeflateDecoder::new(packed)
+                .take(entry.size.saturating_add(1))
+                .read_to_end(&mut data),
             m => return Err(bad(&format!("is packed with method {m}; only stored and deflated are read"))),
         }
         .map_err(|e| bad(&format!("does not unpack: {e}")))?;

@@ -149,10 +149,10 @@ pub(super) fn choose(
     }
     let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok();
     let Some(wanted) = wanted.or(from_environment.as_deref()).map(str::to_lowercase) else {
-        return all.into_iter().next().ok_or_else(|| Error::NoAdapter {
-            tried: backend_names(),
-            remedy: remedy().into(),
-        });
+        return all
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::NoAdapter { tried: backend_names(), remedy: remedy().into() });
     };
     let known = all.iter().map(|(r, _)| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
     all.into_iter()

@@ -91,8 +91,7 @@ impl Gpu {
 
     fn poll(&self, until: wgpu::PollType) -> Result<()> {
         // wgpu panics on device errors in `poll` other than a timeout; the first cause is kept by the handlers.
-        let polled =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.inner.device.poll(until)));
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.inner.device.poll(until)));
         self.check()?;
         match polled {
             Ok(Ok(_)) => Ok(()),

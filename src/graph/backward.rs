@@ -19,8 +19,7 @@ impl Graph {
         let mut grads: HashMap<Value, Value> = HashMap::new();
         for &(value, seed) in seeds {
             if self.shape(value) != self.shape(seed) {
-                let problem =
-                    format!("the seed is {}, its value is {}", self.shape(seed), self.shape(value));
+                let problem = format!("the seed is {}, its value is {}", self.shape(seed), self.shape(value));
                 return Err(Error::shape("backward", problem, "give a seed of the value's shape"));
             }
             self.accumulate(&mut grads, value, seed)?;

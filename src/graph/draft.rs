@@ -39,10 +39,9 @@ impl Choice {
     fn index(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
         match self {
             Self::Heuristic => 0,
-            Self::Classes(classes) => classes
-                .iter()
-                .find_map(|class| candidates.iter().position(|c| c.class == class))
-                .unwrap_or(0),
+            Self::Classes(classes) => {
+                classes.iter().find_map(|class| candidates.iter().position(|c| c.class == class)).unwrap_or(0)
+            }
             Self::Pick(pick) => pick(stem, io, candidates).min(candidates.len() - 1),
         }
     }
@@ -152,7 +151,6 @@ pub struct Chosen {
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub(super) graph: Graph,
-    pub(super) outputs: Vec<Value>,
     pub(super) values: HashMap<Value, Place>,
     pub(super) shared: Vec<u64>,
     pub(super) prepared: Vec<u64>,
@@ -237,12 +235,7 @@ enum PreparedAt {
 }
 
 impl<'a> Drafting<'a> {
-    fn new(
-        graph: &'a Graph,
-        outputs: &'a [Value],
-        device: &'a Capabilities,
-        options: DraftOptions,
-    ) -> Self {
+    fn new(graph: &'a Graph, outputs: &'a [Value], device: &'a Capabilities, options: DraftOptions) -> Self {
         Self {
             graph,
             outputs,
@@ -375,8 +368,7 @@ impl<'a> Drafting<'a> {
                 self.interval_of.insert(output, interval);
             }
         }
-        let workspaces =
-            candidate.workspaces.iter().map(|&b| self.interval(b, position, position)).collect();
+        let workspaces = candidate.workspaces.iter().map(|&b| self.interval(b, position, position)).collect();
         let fixed = candidate.prepare.iter().flat_map(|l| &l.operands).all(|o| match o {
             Operand::Input(i) => self.is_fixed(node.inputs[*i], changing),
             _ => true,
@@ -404,14 +396,13 @@ impl<'a> Drafting<'a> {
 
     fn finish(self) -> Result<Draft> {
         let assignment = liveness::assign(&self.intervals);
-        let shared = |interval: usize, bytes: u64| Place::Shared { buffer: assignment.buffer[interval], bytes };
+        let shared =
+            |interval: usize, bytes: u64| Place::Shared { buffer: assignment.buffer[interval], bytes };
         let place_of = |value: Value| -> Place {
             let info = &self.graph.values[value.0];
             match (&info.kind, &info.place) {
-                (Kind::Temporary { .. }, Some((set, name))) => {
-                    Place::Slot { set: set.clone(), name: name.clone() }
-                }
-                (Kind::Temporary { .. }, None) => shared(self.interval_of[&value], info.tensor.bytes()),
+                (Kind::Temporary, Some((set, name))) => Place::Slot { set: set.clone(), name: name.clone() },
+                (Kind::Temporary, None) => shared(self.interval_of[&value], info.tensor.bytes()),
                 (Kind::Parameter { set }, _) => Place::Slot { set: set.clone(), name: info.name.clone() },
                 (Kind::Segment { set, index }, _) => Place::Segment { set: set.clone(), index: *index },
                 _ => Place::External(value),
@@ -447,8 +438,7 @@ impl<'a> Drafting<'a> {
         };
         let prepare: Vec<Placed> = self.prepare.iter().map(place).collect();
         let step: Vec<Placed> = self.step.iter().map(place).collect();
-        let mut values: HashMap<Value, Place> =
-            self.outputs.iter().map(|&v| (v, place_of(v))).collect();
+        let mut values: HashMap<Value, Place> = self.outputs.iter().map(|&v| (v, place_of(v))).collect();
         let mut inputs = 0;
         let mut parameters = HashSet::new();
         for &index in &self.kept {
@@ -484,8 +474,7 @@ impl<'a> Drafting<'a> {
             .sum();
         // Room for every launch once and for the cuts that measured times ask for.
         let uniform_slots = 2 * (prepare.len() + step.len()) + 256;
-        let widest =
-            prepare.iter().chain(&step).map(|l| 4 * l.uniform.len() as u64 + 16).max().unwrap_or(16);
+        let widest = prepare.iter().chain(&step).map(|l| 4 * l.uniform.len() as u64 + 16).max().unwrap_or(16);
         let slot = widest.next_multiple_of(self.device.uniform_alignment);
         let memory = Memory {
             inputs,
@@ -497,7 +486,6 @@ impl<'a> Drafting<'a> {
         };
         Ok(Draft {
             graph: self.graph.clone(),
-            outputs: self.outputs.to_vec(),
             values,
             shared: assignment.sizes,
             prepared: self.prepared,

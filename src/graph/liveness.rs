@@ -64,8 +64,7 @@ mod tests {
 
     #[test]
     fn a_chain_needs_two_buffers() {
-        let chain: Vec<Interval> =
-            (0..10).map(|i| Interval { bytes: 1024, start: i, end: i + 1 }).collect();
+        let chain: Vec<Interval> = (0..10).map(|i| Interval { bytes: 1024, start: i, end: i + 1 }).collect();
         let assignment = assign(&chain);
         assert_eq!(assignment.sizes, [1024, 1024]);
         assert_eq!(peak(&chain), 2048);

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::shape::{DType, Shape};
 use super::trace::{Graph, Value};
 use crate::error::Result;
-use crate::gpu::{Capabilities, Kernel};
+use crate::gpu::{Access, Capabilities, Const, Kernel};
 
 /// Shape and element type of an operand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +85,69 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// Floating-point operations, for cutting before anything is measured.
     pub flops: f64,
+}
+
+impl Launch {
+    /// A launch of `shaders/<shader>` that binds nothing yet.
+    pub fn new(shader: &'static str) -> Self {
+        Self {
+            kernel: Kernel { shader, constants: Vec::new(), access: Vec::new() },
+            operands: Vec::new(),
+            uniform: Vec::new(),
+            grid: [1, 1, 1],
+            flops: 0.0,
+        }
+    }
+
+    /// A constant in front of the shader's text: tile sizes and switches; sizes only for conv, GEMM and attention.
+    pub fn constant(mut self, name: &'static str, value: usize) -> Self {
+        self.kernel.constants.push((name, Const::U32(value as u32)));
+        self
+    }
+
+    /// A constant of another kind.
+    pub fn constant_of(mut self, name: &'static str, value: Const) -> Self {
+        self.kernel.constants.push((name, value));
+        self
+    }
+
+    /// The next binding, `var<storage, read>`.
+    pub fn read(mut self, operand: Operand) -> Self {
+        self.kernel.access.push(Access::Read);
+        self.operands.push(operand);
+        self
+    }
+
+    /// The next binding, `var<storage, read_write>`.
+    pub fn write(mut self, operand: Operand) -> Self {
+        self.kernel.access.push(Access::ReadWrite);
+        self.operands.push(operand);
+        self
+    }
+
+    /// The next word of the uniform block, as `u32`.
+    pub fn word(mut self, value: usize) -> Self {
+        self.uniform.push(value as u32);
+        self
+    }
+
+    /// The next word of the uniform block, as `f32`.
+    pub fn float(mut self, value: f32) -> Self {
+        self.uniform.push(value.to_bits());
+        self
+    }
+
+    /// Workgroups each way.
+    pub fn grid(mut self, x: usize, y: usize, z: usize) -> Self {
+        self.grid = [x as u32, y as u32, z as u32];
+        self
+    }
+
+    /// Floating-point operations of the launch.
+    pub fn flops(mut self, flops: f64) -> Self {
+        self.flops = flops;
+        self
+    }
 }
 
 /// One way to compute an op.

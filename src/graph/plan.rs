@@ -479,13 +479,7 @@ impl Plan {
     }
 
     /// Bind groups and uniform blocks for `items` cut into `parts`, blocks from slot `first` on.
-    fn arrange(
-        &self,
-        items: &[Item],
-        parts: &[u32],
-        times: &[Duration],
-        first: usize,
-    ) -> Result<Schedule> {
+    fn arrange(&self, items: &[Item], parts: &[u32], times: &[Duration], first: usize) -> Result<Schedule> {
         let mut schedule = Schedule::default();
         let mut blocks: Vec<u8> = Vec::new();
         let mut pending = Duration::ZERO;
@@ -517,12 +511,7 @@ impl Plan {
                     schedule.ends.push(schedule.dispatches.len());
                     pending = Duration::ZERO;
                 }
-                schedule.dispatches.push(self.gpu.dispatch(
-                    &item.pipeline,
-                    &item.bindings,
-                    &uniform,
-                    extent,
-                ));
+                schedule.dispatches.push(self.gpu.dispatch(&item.pipeline, &item.bindings, &uniform, extent));
                 schedule.owner.push(owner);
                 pending += each;
                 total += each;
@@ -570,6 +559,33 @@ fn submit_all(gpu: &Gpu, schedule: &Schedule) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::DraftOptions;
+    use crate::ops::elementwise;
+
+    #[test]
+    fn a_small_graph_and_its_gradient() -> Result<()> {
+        let gpu = Gpu::open(&crate::gpu::Options::default())?;
+        let mut g = Graph::new();
+        let a = g.input("a", [5]);
+        let b = g.parameter("weights", "b", [5])?;
+        let product = elementwise::mul(&mut g, a, b)?;
+        let y = elementwise::combine(&mut g, &[(product, 2.0), (a, -1.0)])?;
+        let seed = g.input("seed", [5]);
+        let grads = g.backward(&[(y, seed)], &[a, b])?;
+        let (grad_a, grad_b) = (grads[0].unwrap(), grads[1].unwrap());
+        let draft = Draft::new(&g, &[y, grad_a, grad_b], gpu.capabilities(), DraftOptions::default())?;
+        let mut plan = draft.build(&gpu, Resources::new())?;
+        plan.write(a, &[1.0, 2.0, 3.0, 4.0, 5.0])?;
+        plan.write(seed, &[1.0, 1.0, 1.0, 1.0, -1.0])?;
+        plan.parameters("weights").unwrap().write("b", &[0.5, 1.0, 1.5, 2.0, 2.5])?;
+        for _ in 0..4 {
+            plan.run()?;
+            assert_eq!(plan.read(y)?, [0.0, 2.0, 6.0, 12.0, 20.0]);
+            assert_eq!(plan.read(grad_a)?, [0.0, 1.0, 2.0, 3.0, -4.0]);
+            assert_eq!(plan.read(grad_b)?, [2.0, 4.0, 6.0, 8.0, -10.0]);
+        }
+        Ok(())
+    }
 
     #[test]
     fn cuts_cover_the_grid_once() {

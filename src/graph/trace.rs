@@ -25,7 +25,7 @@ pub(super) enum Kind {
     /// A whole segment of a parameter set.
     Segment { set: String, index: usize },
     /// The result of a node.
-    Temporary { node: usize },
+    Temporary,
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl Graph {
     /// Returns false when the value cannot be placed (it is no result of an op, or has a place already): copy it first.
     pub fn place(&mut self, value: Value, set: &str, name: &str) -> bool {
         let info = &mut self.values[value.0];
-        let free = matches!(info.kind, Kind::Temporary { .. }) && info.place.is_none();
+        let free = matches!(info.kind, Kind::Temporary) && info.place.is_none();
         if free {
             info.place = Some((set.into(), name.into()));
         }
@@ -137,15 +137,19 @@ impl Graph {
     }
 
     /// Appends an op. Its shape rule has been checked by the function that calls this.
-    pub fn push(&mut self, op: impl Op + 'static, inputs: &[Value], outputs: &[(Shape, DType)]) -> Vec<Value> {
-        let node = self.nodes.len();
+    pub fn push(
+        &mut self,
+        op: impl Op + 'static,
+        inputs: &[Value],
+        outputs: &[(Shape, DType)],
+    ) -> Vec<Value> {
         let scope = self.scope.join(".");
         let name = if scope.is_empty() { op.stem().to_owned() } else { format!("{scope}.{}", op.stem()) };
         let outputs: Vec<Value> = outputs
             .iter()
             .map(|(shape, dtype)| {
                 let tensor = Tensor { shape: shape.clone(), dtype: *dtype };
-                self.add(name.clone(), tensor, Kind::Temporary { node })
+                self.add(name.clone(), tensor, Kind::Temporary)
             })
             .collect();
         self.nodes.push(NodeInfo {

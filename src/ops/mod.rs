@@ -1,1 +1,20 @@
 //! One file per op: shape rule, backward, kernel candidates.
+//!
+//! An op is a function that checks shapes and appends to the [`Graph`](crate::graph::Graph), and a type that implements
+//! [`Op`](crate::graph::Op). Its kernels are in `shaders/<stem>/`, its test in `kernels-tests/ops/<stem>.rs`, its f64 reference in
+//! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
+
+pub mod elementwise;
+
+/// Invocations in a workgroup of the flat kernels.
+const FLAT: usize = 256;
+
+/// How many elements a flat kernel takes at once: 4 where they come out even, so that nothing is written past the end.
+fn lanes(elements: usize) -> usize {
+    if elements.is_multiple_of(4) { 4 } else { 1 }
+}
+
+/// Workgroups of a flat kernel over `elements`, `lanes` at once.
+fn flat_groups(elements: usize, lanes: usize) -> usize {
+    (elements / lanes).div_ceil(FLAT)
+}

@@ -1,0 +1,160 @@
+//! Sums, products and linear combinations of tensors of one shape.
+
+use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::{flat_groups, lanes};
+
+/// Most operands of [`combine`].
+const MOST: usize = 4;
+
+/// `Σ coefficient·value` over one to four values of one shape.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes differ or there are no terms, or more than four.
+pub fn combine(graph: &mut Graph, terms: &[(Value, f32)]) -> Result<Value> {
+    if terms.is_empty() || terms.len() > MOST {
+        let problem = format!("{} terms", terms.len());
+        return Err(Error::shape("elementwise", problem, "give one to four"));
+    }
+    let shape = graph.shape(terms[0].0).clone();
+    let values: Vec<Value> = terms.iter().map(|t| t.0).collect();
+    same_shapes(graph, &values)?;
+    Ok(graph.push1(Combine { coefficients: terms.iter().map(|t| t.1).collect() }, &values, shape))
+}
+
+/// `a + b`.
+pub fn add(graph: &mut Graph, a: Value, b: Value) -> Result<Value> {
+    combine(graph, &[(a, 1.0), (b, 1.0)])
+}
+
+/// `a − b`.
+pub fn sub(graph: &mut Graph, a: Value, b: Value) -> Result<Value> {
+    combine(graph, &[(a, 1.0), (b, -1.0)])
+}
+
+/// `factor·a`.
+pub fn scale(graph: &mut Graph, a: Value, factor: f32) -> Result<Value> {
+    combine(graph, &[(a, factor)])
+}
+
+/// A copy of `a` in memory of its own.
+pub fn copy(graph: &mut Graph, a: Value) -> Result<Value> {
+    combine(graph, &[(a, 1.0)])
+}
+
+/// `a·b`, element by element.
+pub fn mul(graph: &mut Graph, a: Value, b: Value) -> Result<Value> {
+    same_shapes(graph, &[a, b])?;
+    let shape = graph.shape(a).clone();
+    Ok(graph.push1(Mul, &[a, b], shape))
+}
+
+fn same_shapes(graph: &Graph, values: &[Value]) -> Result<()> {
+    for &v in &values[1..] {
+        if graph.shape(v) != graph.shape(values[0]) {
+            let problem = format!("{} against {}", graph.shape(values[0]), graph.shape(v));
+            return Err(Error::shape("elementwise", problem, "give operands of one shape"));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Combine {
+    coefficients: Vec<f32>,
+}
+
+impl Op for Combine {
+    fn stem(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let elements = io.output(0).elements();
+        let v = lanes(elements);
+        let terms = self.coefficients.len();
+        let mut launch = Launch::new("elementwise/combine.wgsl")
+            .constant("V", v)
+            .constant("TERMS", terms)
+            .constant("IN_PLACE", io.in_place.into());
+        for i in usize::from(io.in_place)..terms {
+            launch = launch.read(Operand::Input(i));
+        }
+        launch = launch.write(Operand::Output(0)).word(elements / v);
+        for &coefficient in &self.coefficients {
+            launch = launch.float(coefficient);
+        }
+        let launch = launch.grid(flat_groups(elements, v), 1, 1).flops((2 * terms * elements) as f64);
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        _: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
+        self.coefficients
+            .iter()
+            .zip(needs)
+            .map(|(&coefficient, &need)| match (need, coefficient == 1.0) {
+                (false, _) => Ok(None),
+                (true, true) => Ok(Some(grad_y)),
+                (true, false) => scale(graph, grad_y, coefficient).map(Some),
+            })
+            .collect()
+    }
+}
+
+#[derive(Debug)]
+struct Mul;
+
+impl Op for Mul {
+    fn stem(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let elements = io.output(0).elements();
+        let v = lanes(elements);
+        let mut launch =
+            Launch::new("elementwise/mul.wgsl").constant("V", v).constant("IN_PLACE", io.in_place.into());
+        if !io.in_place {
+            launch = launch.read(Operand::Input(0));
+        }
+        let launch = launch
+            .read(Operand::Input(1))
+            .write(Operand::Output(0))
+            .word(elements / v)
+            .grid(flat_groups(elements, v), 1, 1)
+            .flops(elements as f64);
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        Ok(vec![
+            needs[0].then(|| mul(graph, grad_y, b)).transpose()?,
+            needs[1].then(|| mul(graph, grad_y, a)).transpose()?,
+        ])
+    }
+}
