@@ -1,0 +1,274 @@
+//! The rules of the house, checked by reading the source: who sees whom, what stands where.
+
+mod source;
+
+use std::collections::BTreeSet;
+
+use source::{Source, files, root};
+
+/// Every room and the rooms that it sees. A room sees itself too.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("formats", &["error"]),
+    ("gpu", &["error"]),
+    ("graph", &["error", "gpu"]),
+    ("ops", &["error", "gpu", "graph"]),
+    ("nn", &["error", "gpu", "graph", "ops"]),
+    ("models", &["error", "gpu", "graph", "ops", "nn"]),
+    ("sde", &["error"]),
+    ("score", &["error", "gpu", "graph", "ops", "nn", "models", "sde"]),
+    ("sampling", &["error", "gpu", "graph", "ops", "sde", "score"]),
+    ("inverse", &["error", "gpu", "graph", "ops", "sde", "score", "sampling"]),
+    ("likelihood", &["error", "gpu", "graph", "ops", "sde", "score", "sampling"]),
+    ("data", &["error", "formats"]),
+    ("output", &["error", "formats"]),
+    ("checkpoint", &["error", "formats", "gpu", "graph", "ops", "nn", "models"]),
+    (
+        "training",
+        &[
+            "error",
+            "gpu",
+            "graph",
+            "ops",
+            "nn",
+            "models",
+            "sde",
+            "score",
+            "sampling",
+            "data",
+            "checkpoint",
+            "output",
+        ],
+    ),
+];
+
+/// Where files are opened: rooms, and the one file of the tuning cache.
+const TOUCH_FILES: &[&str] = &["src/data/", "src/checkpoint/", "src/output/", "src/gpu/cache"];
+
+/// Longer files are two files.
+const LONGEST: usize = 500;
+
+/// The room of a path under `src/`: its folder, or its stem.
+fn room(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").unwrap_or(path);
+    inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+}
+
+fn library() -> Vec<Source> {
+    let sources: Vec<Source> = files("src", "rs").into_iter().filter(|s| s.path != "src/lib.rs").collect();
+    assert!(!sources.is_empty(), "no source under {}", root().display());
+    sources
+}
+
+/// Fails with one line per violation.
+fn assert_none(rule: &str, violations: Vec<String>) {
+    assert!(violations.is_empty(), "{rule}:\n{}", violations.join("\n"));
+}
+
+/// Whether `word` stands in `line` by itself.
+fn names(line: &str, word: &str) -> bool {
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.match_indices(word).any(|(at, _)| {
+        !is_part(line[..at].chars().next_back()) && !is_part(line[at + word.len()..].chars().next())
+    })
+}
+
+#[test]
+fn rooms_see_only_rooms_to_their_left() {
+    let mut violations = Vec::new();
+    for source in library() {
+        let own = room(&source.path);
+        let Some((_, seen)) = ROOMS.iter().find(|(name, _)| *name == own) else {
+            violations.push(format!("{}: no such room; add it to the map in lib.rs and here", source.path));
+            continue;
+        };
+        for (at, line) in source.library_code() {
+            for other in
+                ROOMS.iter().map(|(name, _)| *name).filter(|name| *name != own && !seen.contains(name))
+            {
+                let paths =
+                    [format!("crate::{other}::"), format!("crate::{other};"), format!("crate::{other}::{{")];
+                let listed = line.contains("crate::{") && names(line, other);
+                if listed || paths.iter().any(|path| line.contains(path.as_str())) {
+                    violations.push(format!("{} ({own} does not see {other})", source.at(at)));
+                }
+            }
+        }
+    }
+    assert_none("a room names a room that it must not see", violations);
+}
+
+#[test]
+fn only_the_gpu_room_names_wgpu() {
+    let outside = library().into_iter().chain(files("tools", "rs")).chain(files("benches", "rs"));
+    let violations = outside
+        .filter(|source| room(&source.path) != "gpu" || !source.path.starts_with("src/"))
+        .flat_map(|s| {
+            (0..s.code.len()).filter(|&at| names(&s.code[at], "wgpu")).map(|at| s.at(at)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_none("only src/gpu names wgpu", violations);
+}
+
+#[test]
+fn unsafe_stands_in_the_gpu_room_with_its_reason() {
+    let mut violations = Vec::new();
+    for source in library().into_iter().chain(files("tools", "rs")) {
+        for (at, _) in source.code.iter().enumerate().filter(|(_, line)| names(line, "unsafe")) {
+            if room(&source.path) != "gpu" || !source.is_marked(at, "SAFETY:") {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("`unsafe` outside src/gpu or without a SAFETY line above it", violations);
+}
+
+#[test]
+fn only_some_rooms_touch_files() {
+    let opens = ["std::fs", "fs::", "File::", "OpenOptions", "memmap2"];
+    let mut violations = Vec::new();
+    for source in library().iter().filter(|s| !TOUCH_FILES.iter().any(|room| s.path.starts_with(room))) {
+        for (at, line) in source.library_code() {
+            if opens.iter().any(|word| line.contains(word)) {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("files are touched outside data, checkpoint, output and the tuning cache", violations);
+}
+
+#[test]
+fn no_wgsl_in_strings() {
+    let marks =
+        ["@compute", "@workgroup_size", "@group(", "@builtin(", "var<storage", "var<workgroup", "vec4<f32>"];
+    let mut violations = Vec::new();
+    for source in library().into_iter().chain(files("tools", "rs")).chain(files("benches", "rs")) {
+        for (at, line) in source.strings.iter().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark)) {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("WGSL belongs in files under shaders/", violations);
+}
+
+#[test]
+fn no_global_device_and_no_op_enum() {
+    let mut violations = Vec::new();
+    for source in library() {
+        for (at, line) in source.library_code() {
+            let global =
+                names(line, "static") && ["Gpu", "Device", "Queue"].iter().any(|word| names(line, word));
+            let op_enum =
+                names(line, "enum") && ["Op", "OpKind", "Operation"].iter().any(|word| names(line, word));
+            if (global && !line.contains("'static")) || op_enum {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("a global device, or an enum of ops", violations);
+}
+
+#[test]
+fn panics_in_the_library_are_reasoned() {
+    let calls = [".unwrap()", ".expect(", "panic!(", "unreachable!(", "todo!(", "unimplemented!("];
+    let mut violations = Vec::new();
+    for source in library() {
+        for (at, line) in source.library_code() {
+            if calls.iter().any(|call| line.contains(call)) && !source.is_marked(at, "bug:") {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("a call that can panic has no `// bug:` comment that says why it cannot", violations);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks = ["TODO", "FIXME", "XXX"];
+    let mut violations = Vec::new();
+    let all = ["src", "tools", "benches", "kernels-tests"].iter().flat_map(|folder| files(folder, "rs"));
+    for source in all.chain(files("shaders", "wgsl")).filter(|s| s.path != "kernels-tests/house.rs") {
+        for (at, line) in source.lines.iter().enumerate() {
+            if marks.iter().any(|mark| names(line, mark)) || source.code[at].contains("#[ignore") {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("something is left for later, or a test is ignored", violations);
+}
+
+#[test]
+fn files_are_short() {
+    let all = ["src", "tools", "benches", "kernels-tests"].iter().flat_map(|folder| files(folder, "rs"));
+    let violations = all
+        .chain(files("shaders", "wgsl"))
+        .filter(|source| source.lines.len() > LONGEST)
+        .map(|source| format!("{}: {} lines", source.path, source.lines.len()))
+        .collect();
+    assert_none("a file is longer than 500 lines", violations);
+}
+
+/// Stems of the files directly in `folder`, `mod` left out.
+fn stems(folder: &str) -> BTreeSet<String> {
+    let direct = |source: &Source| {
+        let name = source.path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs")?;
+        (!name.contains('/') && name != "mod").then(|| name.to_string())
+    };
+    files(folder, "rs").iter().filter_map(direct).collect()
+}
+
+#[test]
+fn every_op_has_all_its_rooms() {
+    let ops = stems("src/ops");
+    let shaders: BTreeSet<String> = files("shaders", "wgsl")
+        .iter()
+        .filter_map(|s| {
+            s.path.strip_prefix("shaders/")?.split_once('/').map(|(folder, _)| folder.to_string())
+        })
+        .filter(|folder| folder != "shared")
+        .collect();
+    let (tests, references) = (stems("kernels-tests/ops"), stems("kernels-tests/reference"));
+    let mut violations = Vec::new();
+    for (room, there) in
+        [("shaders/", &shaders), ("kernels-tests/ops/", &tests), ("kernels-tests/reference/", &references)]
+    {
+        violations.extend(ops.difference(there).map(|stem| format!("{stem} has nothing in {room}")));
+    }
+    for (room, there) in [("shaders/", &shaders), ("kernels-tests/ops/", &tests)] {
+        violations
+            .extend(there.difference(&ops).map(|stem| format!("{room}{stem} has no src/ops/{stem}.rs")));
+    }
+    assert_none("one stem, four rooms", violations);
+}
+
+#[test]
+fn shaders_open_with_what_they_do() {
+    let mut violations = Vec::new();
+    for source in
+        files("shaders", "wgsl").iter().filter(|s| s.code.iter().any(|line| line.contains("@compute")))
+    {
+        let opening =
+            source.lines.iter().take_while(|line| line.starts_with("//") && !line.starts_with("//!")).count();
+        if opening < 4 {
+            violations.push(format!("{}: {opening} lines of comment before anything else", source.path));
+        }
+    }
+    assert_none(
+        "a shader opens with four lines: what, shapes, formula and source, who owns what",
+        violations,
+    );
+}
+
+#[test]
+fn barriers_say_what_they_part() {
+    let mut violations = Vec::new();
+    for source in files("shaders", "wgsl") {
+        for (at, _) in source.code.iter().enumerate().filter(|(_, line)| line.contains("Barrier()")) {
+            if !source.is_marked(at, "//") {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("a barrier has no comment that says which write it parts from which read", violations);
+}
