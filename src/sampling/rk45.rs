@@ -1,0 +1,378 @@
+//! Dormand-Prince 5(4) with the step-size control of scipy's `solve_ivp(method="RK45")`, which the authors use.
+//!
+//! The controller is f64 on the CPU. The state lives behind [`OdeState`]: the controller asks for an attempted step
+//! and reads one scalar, the error norm. [`VecState`] keeps the state on the CPU in f64.
+//!
+//! Sources: Dormand and Prince 1980 (the tableau), Hairer, Nørsett and Wanner, Solving Ordinary Differential
+//! Equations I, II.4 (the first step and the controller).
+
+use crate::{Error, Result};
+
+/// The times of the stages in units of h; stage 0 is the slope at the start.
+pub const C: [f64; 6] = [0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0];
+
+/// Stage i starts from y + h Σ_j `A[i][j]` k_j.
+pub const A: [[f64; 5]; 6] = [
+    [0.0; 5],
+    [1.0 / 5.0, 0.0, 0.0, 0.0, 0.0],
+    [3.0 / 40.0, 9.0 / 40.0, 0.0, 0.0, 0.0],
+    [44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0, 0.0, 0.0],
+    [19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0, 0.0],
+    [9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
+];
+
+/// The new state is y + h Σ_j `B[j]` k_j; a seventh slope is taken there, the first of the next step.
+pub const B: [f64; 6] = [35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0];
+
+/// The error estimate is h Σ_j `E[j]` k_j over the seven slopes.
+pub const E: [f64; 7] =
+    [-71.0 / 57600.0, 0.0, 71.0 / 16695.0, -71.0 / 1920.0, 17253.0 / 339200.0, -22.0 / 525.0, 1.0 / 40.0];
+
+const SAFETY: f64 = 0.9;
+const MIN_FACTOR: f64 = 0.2;
+const MAX_FACTOR: f64 = 10.0;
+/// The error estimate is of order 4, so the step that meets the tolerance scales with error^(−1/5).
+const ERROR_EXPONENT: f64 = -1.0 / 5.0;
+
+/// The scale against which an element's error is measured: `atol` + `rtol`·|y|.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Relative to the element.
+    pub rtol: f64,
+    /// Absolute.
+    pub atol: f64,
+}
+
+impl Tolerance {
+    /// Fails unless both are finite and 0 or above. As in scipy, `rtol` is raised to 100 times the unit roundoff.
+    pub fn new(rtol: f64, atol: f64) -> Result<Self> {
+        for (name, value) in [("rtol", rtol), ("atol", atol)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::invalid(name, value, "a tolerance is a finite number, 0 or above"));
+            }
+        }
+        Ok(Self { rtol: rtol.max(100.0 * f64::EPSILON), atol })
+    }
+
+    /// The scale for an element of magnitude `y`.
+    pub fn scale(&self, y: f64) -> f64 {
+        self.atol + y * self.rtol
+    }
+}
+
+/// RMS norms at the start, over all elements, of values divided by [`Tolerance::scale`] of |y|.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StartNorms {
+    /// Of the state.
+    pub y: f64,
+    /// Of its slope.
+    pub slope: f64,
+}
+
+/// A state y with y′ = f(t, y), its slopes and the outcome of an attempted step, wherever they are kept.
+pub trait OdeState {
+    /// Takes the slope at (t, y): one evaluation. Also done after the state was replaced from outside.
+    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<StartNorms>;
+
+    /// The RMS norm of (f(t+h, y+h·slope) − slope) / scale(|y|): one evaluation; the state stays.
+    fn probe(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64>;
+
+    /// Computes the state at t + h and its slope, six evaluations, beside the present ones. Returns the RMS norm of
+    /// the error estimate over scale(max(|y|, |y_new|)).
+    fn attempt(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64>;
+
+    /// The attempted state and slope become the present ones.
+    fn accept(&mut self) -> Result<()>;
+}
+
+/// How a solve went.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rk45Report {
+    /// Where it ended: the asked time, unless `step_too_small`.
+    pub t: f64,
+    /// Evaluations of f: 2 to choose the first step, 6 for each attempted step.
+    pub nfe: usize,
+    /// Steps taken.
+    pub accepted: usize,
+    /// Steps tried and thrown away.
+    pub rejected: usize,
+    /// The step fell below the spacing of f64 times at `t`.
+    pub step_too_small: bool,
+}
+
+impl Rk45Report {
+    /// The report of a solve that reached its end, or the error that says why it did not.
+    pub fn reached_end(self) -> Result<Self> {
+        if self.step_too_small {
+            return Err(Error::invalid(
+                "the ODE's step size",
+                format!("0 at t = {}", self.t),
+                format!(
+                    "after {} accepted and {} rejected steps no step meets the tolerance: the vector field is not \
+                     finite or too rough there; raise rtol and atol, or end at a larger t_eps",
+                    self.accepted, self.rejected
+                ),
+            ));
+        }
+        Ok(self)
+    }
+}
+
+/// Integrates `state` from `t0` to `t1`, which may lie before `t0`. `observe` is called after each accepted step with
+/// its time. A step that becomes too small ends the solve without an error; see [`Rk45Report::reached_end`].
+pub fn solve<S: OdeState + ?Sized>(
+    state: &mut S,
+    t0: f64,
+    t1: f64,
+    tolerance: Tolerance,
+    mut observe: impl FnMut(f64, &S) -> Result<()>,
+) -> Result<Rk45Report> {
+    check_times(t0, t1)?;
+    let mut report = Rk45Report { t: t0, nfe: 0, accepted: 0, rejected: 0, step_too_small: false };
+    if t0 == t1 {
+        return Ok(report);
+    }
+    let direction = (t1 - t0).signum();
+    let mut h_abs = first_step(state, t0, t1, tolerance)?;
+    report.nfe = 2;
+    while direction * (report.t - t1) < 0.0 {
+        let t = report.t;
+        let spacing = if direction > 0.0 { t.next_up() - t } else { t - t.next_down() };
+        let min_step = 10.0 * spacing;
+        h_abs = h_abs.max(min_step);
+        let mut rejected_before = false;
+        loop {
+            if h_abs < min_step {
+                report.step_too_small = true;
+                return Ok(report);
+            }
+            let past = direction * (t + h_abs * direction - t1) > 0.0;
+            let t_new = if past { t1 } else { t + h_abs * direction };
+            let h = t_new - t;
+            h_abs = h.abs();
+            let error = state.attempt(t, h, tolerance)?;
+            report.nfe += 6;
+            // A norm that is not a number counts as an error without bound.
+            if error < 1.0 {
+                let growth = if error == 0.0 { MAX_FACTOR } else { SAFETY * error.powf(ERROR_EXPONENT) };
+                h_abs *= growth.min(if rejected_before { 1.0 } else { MAX_FACTOR });
+                state.accept()?;
+                report.t = t_new;
+                report.accepted += 1;
+                observe(t_new, state)?;
+                break;
+            }
+            h_abs *= (SAFETY * error.powf(ERROR_EXPONENT)).max(MIN_FACTOR);
+            report.rejected += 1;
+            rejected_before = true;
+        }
+    }
+    Ok(report)
+}
+
+/// `n` equal steps without error control, for orders of convergence and for runs of a known length.
+/// Returns the number of evaluations.
+pub fn fixed_steps<S: OdeState + ?Sized>(state: &mut S, t0: f64, t1: f64, n: usize) -> Result<usize> {
+    check_times(t0, t1)?;
+    // The error norm is not used; any valid tolerance does.
+    let tolerance = Tolerance { rtol: 1.0, atol: 1.0 };
+    state.start(t0, tolerance)?;
+    let at = |i: usize| t0 + (t1 - t0) * (i as f64 / n as f64);
+    for i in 0..n {
+        state.attempt(at(i), at(i + 1) - at(i), tolerance)?;
+        state.accept()?;
+    }
+    Ok(1 + 6 * n)
+}
+
+fn check_times(t0: f64, t1: f64) -> Result<()> {
+    for t in [t0, t1] {
+        if !t.is_finite() {
+            return Err(Error::invalid("t", t, "an ODE is integrated between finite times"));
+        }
+    }
+    Ok(())
+}
+
+/// scipy's `select_initial_step`. Two evaluations.
+fn first_step<S: OdeState + ?Sized>(state: &mut S, t0: f64, t1: f64, tolerance: Tolerance) -> Result<f64> {
+    let interval = (t1 - t0).abs();
+    let StartNorms { y: d0, slope: d1 } = state.start(t0, tolerance)?;
+    if !(d0.is_finite() && d1.is_finite()) {
+        // No step size can help, and each attempt costs six evaluations.
+        return Err(Error::NonFinite { tensor: "the ODE's state or slope at its start".into(), step: 0 });
+    }
+    let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
+    let h0 = h0.min(interval);
+    let d2 = state.probe(t0, h0 * (t1 - t0).signum(), tolerance)? / h0;
+    let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
+        (h0 * 1e-3).max(1e-6)
+    } else {
+        (0.01 / d1.max(d2)).powf(-ERROR_EXPONENT)
+    };
+    Ok((100.0 * h0).min(h1).min(interval))
+}
+
+/// A state in f64 on the CPU; `F` is called as f(t, y, slope) and writes the slope.
+#[derive(Debug, Clone)]
+pub struct VecState<F> {
+    f: F,
+    y: Vec<f64>,
+    y_new: Vec<f64>,
+    slopes: [Vec<f64>; 7],
+    stage: Vec<f64>,
+}
+
+impl<F: FnMut(f64, &[f64], &mut [f64])> VecState<F> {
+    /// The state `y` that obeys `f`.
+    pub fn new(y: Vec<f64>, f: F) -> Self {
+        let n = y.len();
+        Self { f, y, y_new: vec![0.0; n], slopes: std::array::from_fn(|_| vec![0.0; n]), stage: vec![0.0; n] }
+    }
+
+    /// The present state.
+    pub fn y(&self) -> &[f64] {
+        &self.y
+    }
+}
+
+/// Σ_j weights[j]·slopes[j][i].
+fn combine(slopes: &[Vec<f64>], weights: &[f64], i: usize) -> f64 {
+    slopes.iter().zip(weights).map(|(k, w)| k[i] * w).sum()
+}
+
+fn rms(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    // An empty state has no error.
+    let n = values.len().max(1) as f64;
+    values.map(|v| v * v).sum::<f64>().sqrt() / n.sqrt()
+}
+
+impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
+    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<StartNorms> {
+        let Self { f, y, slopes, .. } = self;
+        f(t, y, &mut slopes[0]);
+        let scaled = |v: &[f64]| rms(v.iter().zip(y.iter()).map(|(v, y)| v / tolerance.scale(y.abs())));
+        Ok(StartNorms { y: scaled(y), slope: scaled(&slopes[0]) })
+    }
+
+    fn probe(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
+        let Self { f, y, slopes, stage, .. } = self;
+        let (first, rest) = slopes.split_at_mut(1);
+        for ((s, y), k) in stage.iter_mut().zip(y.iter()).zip(&first[0]) {
+            *s = y + h * k;
+        }
+        f(t + h, stage, &mut rest[0]);
+        let change = first[0].iter().zip(&rest[0]).zip(y.iter());
+        Ok(rms(change.map(|((a, b), y)| (b - a) / tolerance.scale(y.abs()))))
+    }
+
+    fn attempt(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
+        let Self { f, y, y_new, slopes, stage } = self;
+        for i in 1..6 {
+            let (done, next) = slopes.split_at_mut(i);
+            for (j, s) in stage.iter_mut().enumerate() {
+                *s = y[j] + combine(done, &A[i], j) * h;
+            }
+            f(t + C[i] * h, stage, &mut next[0]);
+        }
+        let (done, last) = slopes.split_at_mut(6);
+        for (j, new) in y_new.iter_mut().enumerate() {
+            *new = y[j] + h * combine(done, &B, j);
+        }
+        f(t + h, y_new, &mut last[0]);
+        Ok(rms((0..y.len())
+            .map(|j| combine(slopes, &E, j) * h / tolerance.scale(y[j].abs().max(y_new[j].abs())))))
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        std::mem::swap(&mut self.y, &mut self.y_new);
+        self.slopes.swap(0, 6);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// y′ = y cos t, whose solution is e^{sin t}.
+    fn growth() -> VecState<impl FnMut(f64, &[f64], &mut [f64])> {
+        VecState::new(vec![1.0], |t, y, k| k[0] = y[0] * t.cos())
+    }
+
+    #[test]
+    fn tableau_is_consistent() {
+        for i in 0..6 {
+            assert!((A[i].iter().sum::<f64>() - C[i]).abs() < 1e-14, "row {i}");
+        }
+        assert!((B.iter().sum::<f64>() - 1.0).abs() < 1e-15 && E.iter().sum::<f64>().abs() < 1e-15);
+        // Order 5: Σ b c^4 = 1/5; order 4 of the embedded weights: Σ e c³ = 0.
+        let fifth: f64 = B.iter().zip(C).map(|(b, c)| b * c.powi(4)).sum();
+        let fourth: f64 = E.iter().zip(C.iter().chain(&[1.0])).map(|(e, c)| e * c.powi(3)).sum();
+        assert!((fifth - 0.2).abs() < 1e-15 && fourth.abs() < 1e-15);
+    }
+
+    #[test]
+    fn observed_order_is_five_in_both_directions() {
+        for (t0, t1) in [(0.0f64, 3.0f64), (3.0, 0.0)] {
+            let exact = (t1.sin() - t0.sin()).exp();
+            let error = |n| {
+                let mut s = growth();
+                assert_eq!(fixed_steps(&mut s, t0, t1, n).unwrap(), 1 + 6 * n);
+                (s.y()[0] - exact).abs()
+            };
+            let order = (error(20) / error(80)).log2() / 2.0;
+            assert!((order - 5.0).abs() < 0.2, "{t0} to {t1}: {order}");
+        }
+    }
+
+    #[test]
+    fn meets_its_tolerance_and_counts() {
+        for (t0, t1) in [(0.0f64, 6.0f64), (6.0, 0.0)] {
+            let mut s = growth();
+            let tolerance = Tolerance::new(1e-9, 1e-9).unwrap();
+            let mut times = vec![];
+            let report = solve(&mut s, t0, t1, tolerance, |t, _| {
+                times.push(t);
+                Ok(())
+            });
+            let report = report.unwrap().reached_end().unwrap();
+            assert!((s.y()[0] - (t1.sin() - t0.sin()).exp()).abs() < 1e-7);
+            assert_eq!(times.last(), Some(&t1));
+            assert_eq!((report.t, report.accepted), (t1, times.len()));
+            assert_eq!(report.nfe, 2 + 6 * (report.accepted + report.rejected));
+        }
+    }
+
+    #[test]
+    fn an_empty_interval_takes_no_step() {
+        let report = solve(&mut growth(), 1.0, 1.0, Tolerance::new(1e-3, 1e-3).unwrap(), |_, _| Ok(()));
+        assert_eq!(report.unwrap().accepted, 0);
+    }
+
+    #[test]
+    fn a_singularity_ends_with_a_typed_error() {
+        let mut s = VecState::new(vec![1.0], |_, y, k| k[0] = y[0] * y[0]);
+        let report = solve(&mut s, 0.0, 2.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap();
+        assert!(report.step_too_small && (report.t - 1.0).abs() < 1e-6);
+        let error = report.reached_end().unwrap_err().to_string();
+        assert!(error.contains("raise rtol"), "{error}");
+    }
+
+    #[test]
+    fn not_a_number_ends_with_a_typed_error() {
+        let mut s = VecState::new(vec![1.0], |t, _, k| k[0] = if t > 0.5 { f64::NAN } else { 1.0 });
+        let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap();
+        assert!(report.step_too_small && report.t <= 0.5);
+        let mut s = VecState::new(vec![1.0], |_, _, k| k[0] = f64::NAN);
+        let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(()));
+        assert!(matches!(report, Err(Error::NonFinite { .. })));
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        assert!(Tolerance::new(f64::NAN, 1e-3).is_err() && Tolerance::new(1e-3, -1.0).is_err());
+        let tolerance = Tolerance::new(1e-3, 1e-3).unwrap();
+        assert!(solve(&mut growth(), 0.0, f64::INFINITY, tolerance, |_, _| Ok(())).is_err());
+    }
+}
