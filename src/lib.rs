@@ -46,6 +46,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod output;
+pub mod random;
 pub mod sampling;
 pub mod score;
 pub mod sde;

@@ -105,6 +105,16 @@ impl Config {
         self.assign(key, &value)
     }
 
+    /// The noise levels of the network's table, largest first: exp of a linear sequence from ln sigma_max to ln sigma_min,
+    /// as the authors' `get_sigmas`.
+    pub fn sigmas(&self) -> Vec<f64> {
+        let (n, top, bottom) = (self.model.num_scales, self.model.sigma_max.ln(), self.model.sigma_min.ln());
+        let step = (bottom - top) / (n.max(2) - 1) as f64;
+        (0..n)
+            .map(|i| if i + 1 == n && n > 1 { bottom.exp() } else { (top + step * i as f64).exp() })
+            .collect()
+    }
+
     /// Every key, dotted, in the order of [`Config::to_toml`].
     pub fn keys() -> Vec<String> {
         let mut keys = vec!["seed".to_owned()];

@@ -125,3 +125,23 @@ fn attention_outside_every_level_is_told() {
     config.model.attn_resolutions = vec![16, 15];
     assert!(config.warnings()[0].contains("15"));
 }
+
+#[test]
+fn sigmas_fall_geometrically() {
+    let mut config = Config::default();
+    config.model.num_scales = 5;
+    let sigmas = config.sigmas();
+    assert!((sigmas[0] - 50.0).abs() < 1e-12 && (sigmas[4] - 0.01).abs() < 1e-15);
+    let ratio = sigmas[1] / sigmas[0];
+    assert!(sigmas.windows(2).all(|w| (w[1] / w[0] / ratio - 1.0).abs() < 1e-12));
+    config.model.num_scales = 1;
+    assert!((config.sigmas()[0] - 50.0).abs() < 1e-12);
+}
+
+#[test]
+fn groups_behind_a_concatenation_are_checked() {
+    // 20 + 24 channels: 11 groups; 24 + 28: 13; 4 * 27 + 4 * 34 = 244 channels have 32 groups, which do not divide them.
+    let text = "[model]\nnf = 4\nch_mult = [27, 32]\nattn_resolutions = []\n";
+    let error = message(Config::from_toml(text, "test.toml"));
+    assert!(error.contains("up.1.block.") && error.contains("32 groups do not divide"), "{error}");
+}

@@ -40,7 +40,9 @@ impl Config {
                 self.validate_refinenet()
             }
             ModelName::Wideresnet => self.validate_classifier(),
-        }
+        }?;
+        // What is left are the groups of layers behind concatenations, which their constructors check.
+        crate::models::build(self).map(drop)
     }
 
     /// What is allowed and yet rarely meant, one sentence each.

@@ -1,0 +1,138 @@
+//! NCSN (Song & Ermon 2019) and NCSNv2 (Song & Ermon 2020): RefineNets of halving or dilated residual stages.
+
+#![expect(dead_code, reason = "the layers are read where the forward pass is traced")]
+
+use crate::error::{Error, Result};
+use crate::models::Network;
+use crate::models::config::{Config, ModelName, Normalization};
+use crate::models::unet::activation;
+use crate::nn::layers::Conv2d;
+use crate::nn::manifest::Manifest;
+use crate::nn::norm::{Norm, NormKind};
+use crate::nn::refine::{RefineBlock, RefineStyle, ResidualBlock};
+
+/// A residual stage: name, channels in and out as multiples of `nf`, whether it is a "down" stage, dilation.
+type StageRow = (&'static str, usize, usize, bool, usize);
+/// A refine block: name and channels out as a multiple of `nf`. The first takes the coarsest stage, each other one the next
+/// finer stage and the result before.
+type RefineRow = (&'static str, usize);
+
+/// NCSN and NCSNv2 for images up to 64x64.
+const STAGES_64: &[StageRow] =
+    &[("res1", 1, 1, false, 1), ("res2", 1, 2, true, 1), ("res3", 2, 2, true, 2), ("res4", 2, 2, true, 4)];
+const REFINES_64: &[RefineRow] = &[("refine1", 2), ("refine2", 2), ("refine3", 1), ("refine4", 1)];
+
+/// NCSNv2 for 128x128.
+const STAGES_128: &[StageRow] = &[
+    ("res1", 1, 1, false, 1),
+    ("res2", 1, 2, true, 1),
+    ("res3", 2, 2, true, 1),
+    ("res4", 2, 4, true, 2),
+    ("res5", 4, 4, true, 4),
+];
+const REFINES_128: &[RefineRow] =
+    &[("refine1", 4), ("refine2", 2), ("refine3", 2), ("refine4", 1), ("refine5", 1)];
+
+/// NCSNv2 for 256x256.
+const STAGES_256: &[StageRow] = &[
+    ("res1", 1, 1, false, 1),
+    ("res2", 1, 2, true, 1),
+    ("res3", 2, 2, true, 1),
+    ("res31", 2, 2, true, 1),
+    ("res4", 2, 4, true, 2),
+    ("res5", 4, 4, true, 4),
+];
+const REFINES_256: &[RefineRow] =
+    &[("refine1", 4), ("refine2", 2), ("refine3", 2), ("refine31", 2), ("refine4", 1), ("refine5", 1)];
+
+/// The network: the layers by the authors' names, and the list of its parameters.
+#[derive(Clone, Debug)]
+pub struct RefineNet {
+    manifest: Manifest,
+    begin_conv: Conv2d,
+    normalizer: Norm,
+    end_conv: Conv2d,
+    /// Finest first, two blocks each.
+    stages: Vec<[ResidualBlock; 2]>,
+    /// Coarsest first.
+    refines: Vec<RefineBlock>,
+    style: RefineStyle,
+    centered: bool,
+    num_channels: usize,
+    /// Sigma of each label, largest first; empty in NCSN, whose output is not divided.
+    sigmas: Vec<f64>,
+}
+
+impl RefineNet {
+    /// Constructs the layers, in the authors' order.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the configuration names another architecture or a norm that it does not have.
+    pub fn new(config: &Config) -> Result<Self> {
+        let (model, nf) = (&config.model, config.model.nf);
+        let (stages, refines) = match model.name {
+            ModelName::Ncsn | ModelName::Ncsnv2x64 => (STAGES_64, REFINES_64),
+            ModelName::Ncsnv2x128 => (STAGES_128, REFINES_128),
+            ModelName::Ncsnv2x256 => (STAGES_256, REFINES_256),
+            other => {
+                return Err(Error::invalid(
+                    "model.name",
+                    other,
+                    "not a RefineNet: use ncsn or ncsnv2_64 to _256",
+                ));
+            }
+        };
+        let conditional = model.name == ModelName::Ncsn;
+        let norm = match model.normalization {
+            Normalization::InstanceNormPlus if conditional => {
+                NormKind::ConditionalInstancePlus { levels: model.num_scales }
+            }
+            Normalization::InstanceNormPlus => NormKind::InstancePlus,
+            Normalization::InstanceNorm if !conditional => NormKind::Instance,
+            Normalization::VarianceNorm if !conditional => NormKind::Variance,
+            other => return Err(Error::invalid("model.normalization", other, "set \"InstanceNorm++\"")),
+        };
+        let style = RefineStyle { activation: activation(model.nonlinearity), norm, conditional };
+        let image_channels = config.data.num_channels;
+        let mut manifest = Manifest::default();
+        let mut root = manifest.root();
+        let begin_conv = Conv2d::torch(&mut root.at("begin_conv"), image_channels, nf, 3, 1, true);
+        let normalizer = Norm::new(&mut root.at("normalizer"), norm, nf);
+        let end_conv = Conv2d::torch(&mut root.at("end_conv"), nf, image_channels, 3, 1, true);
+        let mut blocks = Vec::new();
+        for &(name, c_in, c_out, down, dilation) in stages {
+            let (c_in, c_out) = (c_in * nf, c_out * nf);
+            let mut scope = root.at(name);
+            blocks.push([
+                ResidualBlock::new(&mut scope.at(0), &style, c_in, c_out, down, dilation),
+                ResidualBlock::new(&mut scope.at(1), &style, c_out, c_out, false, dilation),
+            ]);
+        }
+        let mut refine_blocks = Vec::new();
+        let mut refined = None;
+        for (&(name, c_out), &(_, _, c_stage, _, _)) in refines.iter().zip(stages.iter().rev()) {
+            let c_in: Vec<usize> = [Some(c_stage), refined].into_iter().flatten().map(|c| c * nf).collect();
+            let end = refine_blocks.len() + 1 == refines.len();
+            refine_blocks.push(RefineBlock::new(&mut root.at(name), &style, &c_in, c_out * nf, end));
+            refined = Some(c_out);
+        }
+        Ok(Self {
+            manifest,
+            begin_conv,
+            normalizer,
+            end_conv,
+            stages: blocks,
+            refines: refine_blocks,
+            style,
+            centered: config.data.centered,
+            num_channels: image_channels,
+            sigmas: if conditional { Vec::new() } else { config.sigmas() },
+        })
+    }
+}
+
+impl Network for RefineNet {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}

@@ -1,0 +1,290 @@
+//! The U-Net of NCSN++, DDPM++ (Song et al. 2021) and DDPM (Ho et al. 2020).
+
+#![expect(dead_code, reason = "the layers are read where the forward pass is traced")]
+
+mod spec;
+
+pub(crate) use spec::activation;
+pub use spec::{Embedding, InputPyramid, OutputPyramid, UnetSpec};
+
+use crate::error::Result;
+use crate::models::Network;
+use crate::nn::attention::AttnBlock;
+use crate::nn::layers::{Conv2d, GaussianFourierProjection, GroupNorm, Linear};
+use crate::nn::manifest::{Manifest, Scope};
+use crate::nn::resample::{Combine, Direction, Filter, Resample};
+use crate::nn::residual::ResnetBlock;
+
+/// A residual block and the attention behind it.
+#[derive(Clone, Debug)]
+struct Stage {
+    block: ResnetBlock,
+    attention: Option<AttnBlock>,
+}
+
+/// What halves or doubles the features between two levels.
+#[derive(Clone, Debug)]
+enum Step {
+    Block(Box<ResnetBlock>),
+    Resample(Resample),
+}
+
+/// What merges the image pyramid after a halving.
+#[derive(Clone, Debug)]
+enum InputMerge {
+    Combine(Combine),
+    Residual(Resample),
+}
+
+/// What a level on the way up adds to the output pyramid.
+#[derive(Clone, Debug)]
+enum OutputMerge {
+    /// Norm, activation, convolution of the features.
+    Head(GroupNorm, Conv2d),
+    /// The pyramid, upsampled with a convolution, plus the features.
+    Residual(Resample),
+}
+
+/// A level on the way down.
+#[derive(Clone, Debug)]
+struct DownLevel {
+    stages: Vec<Stage>,
+    step: Option<(Step, Option<InputMerge>)>,
+}
+
+/// A level on the way up.
+#[derive(Clone, Debug)]
+struct UpLevel {
+    stages: Vec<Stage>,
+    output: Option<OutputMerge>,
+    step: Option<Step>,
+}
+
+/// The network: the layers by name, and the list of its parameters.
+#[derive(Clone, Debug)]
+pub struct Unet {
+    spec: UnetSpec,
+    manifest: Manifest,
+    fourier: Option<GaussianFourierProjection>,
+    time: Option<[Linear; 2]>,
+    conv_in: Conv2d,
+    down: Vec<DownLevel>,
+    mid: (ResnetBlock, AttnBlock, ResnetBlock),
+    /// Coarsest first.
+    up: Vec<UpLevel>,
+    /// Norm and convolution at the end; `None` where the output pyramid is the output.
+    head: Option<(GroupNorm, Conv2d)>,
+}
+
+impl Unet {
+    /// Constructs the layers, in the authors' order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when groups do not divide channels.
+    pub fn new(spec: UnetSpec) -> Result<Self> {
+        let mut manifest = Manifest::default();
+        let mut root = manifest.root();
+        let nf = spec.nf;
+        let fourier = match spec.embedding {
+            Embedding::Fourier { scale } => {
+                Some(GaussianFourierProjection::new(&mut root.module("time.fourier"), nf, scale))
+            }
+            Embedding::Positional => None,
+        };
+        let embedded = if fourier.is_some() { 2 * nf } else { nf };
+        let time = spec.conditional.then(|| {
+            [
+                Linear::new(&mut root.module("time.dense_0"), embedded, 4 * nf),
+                Linear::new(&mut root.module("time.dense_1"), 4 * nf, 4 * nf),
+            ]
+        });
+        let conv_in = Conv2d::conv3x3(&mut root.module("conv_in"), spec.num_channels, nf, 1.0);
+        let mut skips = vec![nf];
+        let down = build_down(&mut root, &spec, &mut skips)?;
+        let channels = skips.last().copied().unwrap_or(nf);
+        let mid = (
+            block(&mut root.module("mid.block.0"), &spec, channels, channels, None)?,
+            attention(&mut root.module("mid.attention"), &spec, channels)?,
+            block(&mut root.module("mid.block.1"), &spec, channels, channels, None)?,
+        );
+        let (up, channels) = build_up(&mut root, &spec, skips, channels)?;
+        let head = match spec.output_pyramid {
+            OutputPyramid::Skip => None,
+            _ => Some(build_head(&mut root, &spec, ("norm_out", "conv_out"), channels, spec.num_channels)?),
+        };
+        Ok(Self { spec, manifest, fourier, time, conv_in, down, mid, up, head })
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &UnetSpec {
+        &self.spec
+    }
+}
+
+impl Network for Unet {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+/// The levels on the way down; `skips` receives the channels of every skip connection.
+fn build_down(root: &mut Scope<'_>, spec: &UnetSpec, skips: &mut Vec<usize>) -> Result<Vec<DownLevel>> {
+    let mut levels = Vec::new();
+    let mut channels = spec.nf;
+    let mut pyramid_channels = spec.num_channels;
+    for (level, &c_out) in spec.level_channels.iter().enumerate() {
+        let mut scope = root.at(format_args!("down.{level}"));
+        let mut stages = Vec::new();
+        for i in 0..spec.num_res_blocks {
+            let block = block(&mut scope.module(format_args!("block.{i}")), spec, channels, c_out, None)?;
+            channels = c_out;
+            let attention = match spec.attention[level] {
+                true => Some(attention(&mut scope.module(format_args!("attention.{i}")), spec, channels)?),
+                false => None,
+            };
+            stages.push(Stage { block, attention });
+            skips.push(channels);
+        }
+        let last = level + 1 == spec.level_channels.len();
+        let step = match last {
+            true => None,
+            false => {
+                let step = step(&mut scope, spec, Direction::Down, channels)?;
+                let merge = match spec.input_pyramid {
+                    InputPyramid::None => None,
+                    InputPyramid::Skip(merge) => {
+                        let combine =
+                            Combine::new(&mut scope.module("combine"), pyramid_channels, channels, merge);
+                        channels = combine.c_out(channels);
+                        Some(InputMerge::Combine(combine))
+                    }
+                    InputPyramid::Residual => {
+                        let mut module = scope.module("pyramid");
+                        let (way, filter) = (Direction::Down, &spec.filter);
+                        let merge = Resample::new(&mut module, way, filter, true, pyramid_channels, channels);
+                        pyramid_channels = channels;
+                        Some(InputMerge::Residual(merge))
+                    }
+                };
+                skips.push(channels);
+                Some((step, merge))
+            }
+        };
+        levels.push(DownLevel { stages, step });
+    }
+    Ok(levels)
+}
+
+/// The levels on the way up, coarsest first, and the channels at the end.
+fn build_up(
+    root: &mut Scope<'_>,
+    spec: &UnetSpec,
+    mut skips: Vec<usize>,
+    mut channels: usize,
+) -> Result<(Vec<UpLevel>, usize)> {
+    let mut levels = Vec::new();
+    let mut pyramid_channels = 0;
+    let coarsest = spec.level_channels.len() - 1;
+    for (level, &c_out) in spec.level_channels.iter().enumerate().rev() {
+        let mut scope = root.at(format_args!("up.{level}"));
+        let mut stages = Vec::new();
+        for i in 0..=spec.num_res_blocks {
+            // bug: as many skips were pushed as are popped: one for the input, one a block, one a halving.
+            let skip = skips.pop().expect("a skip connection for each block");
+            let block =
+                block(&mut scope.module(format_args!("block.{i}")), spec, channels + skip, c_out, None)?;
+            channels = c_out;
+            let here = i == spec.num_res_blocks || spec.attention_after_every_up_block;
+            let attention = match spec.attention[level] && here {
+                true => Some(attention(&mut scope.module(format_args!("attention.{i}")), spec, channels)?),
+                false => None,
+            };
+            stages.push(Stage { block, attention });
+        }
+        let output = match spec.output_pyramid {
+            OutputPyramid::None => None,
+            OutputPyramid::Skip => {
+                let (norm, conv) = build_head(
+                    &mut scope,
+                    spec,
+                    ("output.norm", "output.conv"),
+                    channels,
+                    spec.num_channels,
+                )?;
+                Some(OutputMerge::Head(norm, conv))
+            }
+            OutputPyramid::Residual if level == coarsest => {
+                let norm = group_norm(&mut scope.module("output.norm"), spec, channels)?;
+                let conv = Conv2d::conv3x3(&mut scope.module("output.conv"), channels, channels, 1.0);
+                Some(OutputMerge::Head(norm, conv))
+            }
+            OutputPyramid::Residual => {
+                let mut module = scope.module("output");
+                let (way, filter) = (Direction::Up, &spec.filter);
+                Some(OutputMerge::Residual(Resample::new(
+                    &mut module,
+                    way,
+                    filter,
+                    true,
+                    pyramid_channels,
+                    channels,
+                )))
+            }
+        };
+        pyramid_channels = channels;
+        let step = match level {
+            0 => None,
+            _ => Some(step(&mut scope, spec, Direction::Up, channels)?),
+        };
+        levels.push(UpLevel { stages, output, step });
+    }
+    Ok((levels, channels))
+}
+
+/// Norm and convolution to `c_out` channels.
+fn build_head(
+    scope: &mut Scope<'_>,
+    spec: &UnetSpec,
+    (norm, conv): (&str, &str),
+    channels: usize,
+    c_out: usize,
+) -> Result<(GroupNorm, Conv2d)> {
+    let norm = group_norm(&mut scope.module(norm), spec, channels)?;
+    Ok((norm, Conv2d::conv3x3(&mut scope.module(conv), channels, c_out, spec.style.init_scale)))
+}
+
+fn group_norm(scope: &mut Scope<'_>, spec: &UnetSpec, channels: usize) -> Result<GroupNorm> {
+    GroupNorm::new(scope, channels, spec.style.groups, spec.style.norm_eps)
+}
+
+fn block(
+    scope: &mut Scope<'_>,
+    spec: &UnetSpec,
+    c_in: usize,
+    c_out: usize,
+    resample: Option<(Direction, Filter)>,
+) -> Result<ResnetBlock> {
+    match spec.biggan {
+        true => ResnetBlock::biggan(scope, &spec.style, c_in, c_out, resample),
+        false => ResnetBlock::ddpm(scope, &spec.style, c_in, c_out, false),
+    }
+}
+
+fn attention(scope: &mut Scope<'_>, spec: &UnetSpec, channels: usize) -> Result<AttnBlock> {
+    let style = &spec.style;
+    AttnBlock::new(scope, channels, style.groups, style.norm_eps, style.init_scale, style.output_scale)
+}
+
+fn step(scope: &mut Scope<'_>, spec: &UnetSpec, direction: Direction, channels: usize) -> Result<Step> {
+    let name = if direction == Direction::Down { "downsample" } else { "upsample" };
+    let mut module = scope.module(name);
+    Ok(match spec.biggan {
+        true => {
+            Step::Block(block(&mut module, spec, channels, channels, Some((direction, spec.filter.clone())))?)
+        }
+        false => {
+            let (filter, conv) = (&spec.filter, spec.resamp_with_conv);
+            Step::Resample(Resample::new(&mut module, direction, filter, conv, channels, channels))
+        }
+    })
+}

@@ -1,0 +1,198 @@
+//! Single layers: convolution, linear, NIN, group norm, noise-level embeddings.
+
+use super::init::Init;
+use super::manifest::{Param, Scope};
+use crate::error::Result;
+
+/// A convolution over channels-last activations; the weight is `out in kh kw`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    /// The weight.
+    pub weight: Param,
+    /// One number for each output channel.
+    pub bias: Option<Param>,
+    /// Step in pixels, both ways.
+    pub stride: usize,
+    /// Distance of the taps in pixels.
+    pub dilation: usize,
+    /// Zeros around the image: top, bottom, left, right.
+    pub padding: [usize; 4],
+}
+
+impl Conv2d {
+    /// The authors' `ddpm_conv3x3`: padded by 1, variance scaling by `init_scale`, bias zero.
+    pub fn conv3x3(scope: &mut Scope<'_>, c_in: usize, c_out: usize, init_scale: f64) -> Self {
+        Self::scaled(scope, c_in, c_out, 3, init_scale, 1, [1; 4])
+    }
+
+    /// The authors' `ddpm_conv1x1`.
+    pub fn conv1x1(scope: &mut Scope<'_>, c_in: usize, c_out: usize) -> Self {
+        Self::scaled(scope, c_in, c_out, 1, 1.0, 1, [0; 4])
+    }
+
+    /// A 3x3 convolution of stride 2 after zeros at the bottom and at the right.
+    pub fn conv3x3_down(scope: &mut Scope<'_>, c_in: usize, c_out: usize) -> Self {
+        Self::scaled(scope, c_in, c_out, 3, 1.0, 2, [0, 1, 0, 1])
+    }
+
+    /// A convolution with PyTorch's default initialisation, padded so that the size stays, as in NCSN and NCSNv2.
+    pub fn torch(
+        scope: &mut Scope<'_>,
+        c_in: usize,
+        c_out: usize,
+        kernel: usize,
+        dilation: usize,
+        bias: bool,
+    ) -> Self {
+        let init = Init::torch_default(c_in * kernel * kernel);
+        Self {
+            weight: scope.declare("weight", &[c_out, c_in, kernel, kernel], init),
+            bias: bias.then(|| scope.declare("bias", &[c_out], init)),
+            stride: 1,
+            dilation,
+            padding: [kernel / 2 * dilation; 4],
+        }
+    }
+
+    fn scaled(
+        scope: &mut Scope<'_>,
+        c_in: usize,
+        c_out: usize,
+        kernel: usize,
+        init_scale: f64,
+        stride: usize,
+        padding: [usize; 4],
+    ) -> Self {
+        let taps = kernel * kernel;
+        let init = Init::variance_scaling(init_scale, c_in * taps, c_out * taps);
+        Self {
+            weight: scope.declare("weight", &[c_out, c_in, kernel, kernel], init),
+            bias: Some(scope.declare("bias", &[c_out], Init::Constant(0.0))),
+            stride,
+            dilation: 1,
+            padding,
+        }
+    }
+}
+
+/// A linear layer on vectors; the weight is `out in`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// The weight.
+    pub weight: Param,
+    /// One number for each output.
+    pub bias: Param,
+}
+
+impl Linear {
+    /// A layer of variance scaling 1, bias zero.
+    pub fn new(scope: &mut Scope<'_>, c_in: usize, c_out: usize) -> Self {
+        Self::with_init(scope, c_in, c_out, Init::variance_scaling(1.0, c_in, c_out))
+    }
+
+    /// A layer whose weight begins as `init`, bias zero.
+    pub fn with_init(scope: &mut Scope<'_>, c_in: usize, c_out: usize, init: Init) -> Self {
+        Self {
+            weight: scope.declare("weight", &[c_out, c_in], init),
+            bias: scope.declare("bias", &[c_out], Init::Constant(0.0)),
+        }
+    }
+}
+
+/// The authors' NIN: a linear layer on the channels of each pixel; the weight is `in out`.
+#[derive(Clone, Debug)]
+pub struct Nin {
+    /// The weight.
+    pub weight: Param,
+    /// One number for each output channel.
+    pub bias: Param,
+}
+
+impl Nin {
+    /// The scale of variance scaling where the authors give none.
+    pub const INIT_SCALE: f64 = 0.1;
+
+    /// A layer of variance scaling `init_scale`, bias zero.
+    pub fn new(scope: &mut Scope<'_>, c_in: usize, c_out: usize, init_scale: f64) -> Self {
+        Self {
+            weight: scope.declare("w", &[c_in, c_out], Init::variance_scaling(init_scale, c_in, c_out)),
+            bias: scope.declare("b", &[c_out], Init::Constant(0.0)),
+        }
+    }
+}
+
+/// How many groups a group norm has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// min(channels / 4, 32), as in NCSN++.
+    Quarter,
+    /// A number, as in DDPM.
+    Fixed(usize),
+}
+
+impl Groups {
+    /// The number for a layer of `channels`.
+    pub fn of(self, channels: usize) -> usize {
+        match self {
+            Self::Quarter => (channels / 4).min(32),
+            Self::Fixed(groups) => groups,
+        }
+    }
+}
+
+/// Group normalization with biased variance.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    /// Factor of each channel.
+    pub weight: Param,
+    /// Summand of each channel.
+    pub bias: Param,
+    /// Number of groups.
+    pub groups: usize,
+    /// Added to the variance.
+    pub norm_eps: f64,
+}
+
+impl GroupNorm {
+    /// The authors' `norm_eps` for PyTorch.
+    pub const EPS: f64 = 1e-6;
+
+    /// A layer that begins as the plain normalization.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when the groups do not divide the channels.
+    pub fn new(scope: &mut Scope<'_>, channels: usize, groups: Groups, norm_eps: f64) -> Result<Self> {
+        let number = groups.of(channels);
+        if number == 0 || !channels.is_multiple_of(number) {
+            let remedy = match groups {
+                Groups::Quarter => "choose widths that are multiples of 4, and of 32 above 128 channels",
+                Groups::Fixed(_) => "choose widths that are multiples of the groups",
+            };
+            scope.refuse(
+                "group_norm",
+                format!("{number} groups do not divide {channels} channels"),
+                remedy,
+            )?;
+        }
+        Ok(Self {
+            weight: scope.declare("weight", &[channels], Init::Constant(1.0)),
+            bias: scope.declare("bias", &[channels], Init::Constant(0.0)),
+            groups: number,
+            norm_eps,
+        })
+    }
+}
+
+/// Random Fourier features of the logarithm of sigma: sin and cos of 2 pi ln(sigma) w, side by side.
+#[derive(Clone, Debug)]
+pub struct GaussianFourierProjection {
+    /// The frequencies; never trained.
+    pub w: Param,
+}
+
+impl GaussianFourierProjection {
+    /// `features` frequencies of standard deviation `scale`; the result has twice as many channels.
+    pub fn new(scope: &mut Scope<'_>, features: usize, scale: f64) -> Self {
+        Self { w: scope.declare_fixed("w", &[features], Init::Normal { mean: 0.0, std: scale }) }
+    }
+}

@@ -1,0 +1,85 @@
+//! Halving and doubling images.
+
+use super::layers::Conv2d;
+use super::manifest::Scope;
+
+/// Which filter stands behind a resampling.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// Nearest neighbour up, mean of 2x2 down.
+    Naive,
+    /// The separable filter of StyleGAN2, before normalization.
+    Fir(Vec<f64>),
+}
+
+/// Which way an image is resampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To half the width and height.
+    Down,
+    /// To twice the width and height.
+    Up,
+}
+
+/// A resampling by two with or without a 3x3 convolution: the authors' `Upsample` and `Downsample`.
+#[derive(Clone, Debug)]
+pub struct Resample {
+    /// The way.
+    pub direction: Direction,
+    /// The filter. A naive `Down` with a convolution has none: the convolution has stride 2.
+    pub filter: Filter,
+    /// The convolution, joined with the filter where that is a FIR.
+    pub conv: Option<Conv2d>,
+}
+
+impl Resample {
+    /// A resampling; with `with_conv` it goes from `c_in` to `c_out` channels, else `c_in` stays.
+    pub fn new(
+        scope: &mut Scope<'_>,
+        direction: Direction,
+        filter: &Filter,
+        with_conv: bool,
+        c_in: usize,
+        c_out: usize,
+    ) -> Self {
+        let conv = with_conv.then(|| match (filter, direction) {
+            (Filter::Fir(_), _) => Conv2d::conv3x3(&mut scope.at("fir_conv"), c_in, c_out, 1.0),
+            (Filter::Naive, Direction::Up) => Conv2d::conv3x3(&mut scope.at("conv_0"), c_in, c_out, 1.0),
+            (Filter::Naive, Direction::Down) => Conv2d::conv3x3_down(&mut scope.at("conv_0"), c_in, c_out),
+        });
+        Self { direction, filter: filter.clone(), conv }
+    }
+}
+
+/// How an image pyramid is merged into features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// The sum.
+    Sum,
+    /// The concatenation, pyramid first.
+    Cat,
+}
+
+/// The authors' `Combine`: a 1x1 convolution of the pyramid, merged with the features.
+#[derive(Clone, Debug)]
+pub struct Combine {
+    /// From image channels to the features' channels.
+    pub conv_0: Conv2d,
+    /// How to merge.
+    pub merge: Merge,
+}
+
+impl Combine {
+    /// Merges a pyramid of `c_pyramid` channels into features of `channels`.
+    pub fn new(scope: &mut Scope<'_>, c_pyramid: usize, channels: usize, merge: Merge) -> Self {
+        Self { conv_0: Conv2d::conv1x1(&mut scope.at("conv_0"), c_pyramid, channels), merge }
+    }
+
+    /// Channels of the result.
+    pub fn c_out(&self, channels: usize) -> usize {
+        match self.merge {
+            Merge::Sum => channels,
+            Merge::Cat => 2 * channels,
+        }
+    }
+}
