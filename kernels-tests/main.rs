@@ -1,4 +1,6 @@
 //! Every op, forward and backward, against its f64 reference; and the rules of the house.
 
+mod harness;
 mod house;
+mod ops;
 mod reference;

@@ -40,8 +40,18 @@ pub fn assert_gradient(
     backward: impl Fn(&[Tensor], &Tensor) -> Vec<Tensor>,
 ) {
     let grad_y = Tensor::normal(&forward(inputs).shape, 99);
-    let loss = |inputs: &[Tensor]| forward(inputs).times(&grad_y).sum();
-    let gradients = backward(inputs, &grad_y);
+    assert_gradient_of(inputs, &grad_y, forward, backward);
+}
+
+/// The same with the upstream gradient given.
+pub fn assert_gradient_of(
+    inputs: &[Tensor],
+    grad_y: &Tensor,
+    forward: impl Fn(&[Tensor]) -> Tensor,
+    backward: impl Fn(&[Tensor], &Tensor) -> Vec<Tensor>,
+) {
+    let loss = |inputs: &[Tensor]| forward(inputs).times(grad_y).sum();
+    let gradients = backward(inputs, grad_y);
     assert_eq!(gradients.len(), inputs.len(), "one gradient per input");
     for (k, gradient) in gradients.iter().enumerate() {
         assert_eq!(gradient.shape, inputs[k].shape, "shape of the gradient by input {k}");

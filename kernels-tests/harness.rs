@@ -1,0 +1,369 @@
+//! One [`OpCase`] states an op's operands, its trace, its reference and its tolerance once; the modes run it every way.
+//!
+//! Every mode runs every kernel candidate, with guard zones behind the outputs and scratch memory that begins as NaN.
+
+mod run;
+mod shaders;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use langevin::Result;
+use langevin::graph::{Graph, Value};
+
+use crate::reference::{self, Tensor};
+use run::{Run, Runner};
+
+/// Appends the op to a graph; `values` are the case's inputs in order.
+type Trace = Box<dyn Fn(&mut Graph, &[Value]) -> Result<Vec<Value>>>;
+/// The reference: all inputs to all outputs, and behind them what each mutated input holds afterwards.
+type Forward = Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>;
+/// The reference's gradient: all inputs and the upstream gradient of each output, to one gradient per differentiable input.
+type Backward = Box<dyn Fn(&[Tensor], &[Tensor]) -> Vec<Tensor>>;
+
+/// What an input is to its op.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Role {
+    /// Written before a step; may want a gradient.
+    Input,
+    /// A tensor of the parameter set `weights`; may want a gradient.
+    Parameter,
+    /// Written before a step; never wants a gradient.
+    Constant,
+    /// The same of unsigned integers.
+    Integer,
+    /// Persistent memory that the op writes.
+    Mutated,
+}
+
+/// An op on operands of one set of shapes.
+pub struct OpCase {
+    name: String,
+    inputs: Vec<Tensor>,
+    roles: Vec<Role>,
+    /// Inputs whose first axis counts images.
+    per_image: Vec<usize>,
+    trace: Trace,
+    forward: Forward,
+    backward: Option<Backward>,
+    tolerance: f64,
+    heavy: bool,
+}
+
+/// Largest error allowed, as a share of the largest expected entry: what the goldens ask of f32.
+const TOLERANCE: f64 = 2e-5;
+
+/// Finite differences take two forwards per element: for cases of up to this many elements they cost little.
+const FEW_ELEMENTS: usize = 400;
+
+impl OpCase {
+    /// An op with one output. All inputs may want a gradient until told otherwise.
+    pub fn new(
+        name: impl Into<String>,
+        inputs: Vec<Tensor>,
+        trace: impl Fn(&mut Graph, &[Value]) -> Result<Value> + 'static,
+        forward: impl Fn(&[Tensor]) -> Tensor + 'static,
+    ) -> Self {
+        Self::several(name, inputs, move |g, v| Ok(vec![trace(g, v)?]), move |t| vec![forward(t)])
+    }
+
+    /// An op with any number of outputs. `forward` gives the outputs, then what each mutated input holds afterwards.
+    pub fn several(
+        name: impl Into<String>,
+        inputs: Vec<Tensor>,
+        trace: impl Fn(&mut Graph, &[Value]) -> Result<Vec<Value>> + 'static,
+        forward: impl Fn(&[Tensor]) -> Vec<Tensor> + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            roles: vec![Role::Input; inputs.len()],
+            inputs,
+            per_image: Vec::new(),
+            trace: Box::new(trace),
+            forward: Box::new(forward),
+            backward: None,
+            tolerance: TOLERANCE,
+            heavy: false,
+        }
+    }
+
+    /// The reference's gradient for one output: inputs and upstream gradient to one gradient per input that wants one.
+    pub fn gradient(self, backward: impl Fn(&[Tensor], &Tensor) -> Vec<Tensor> + 'static) -> Self {
+        self.gradients(move |inputs, grads| backward(inputs, &grads[0]))
+    }
+
+    /// The same for several outputs, with one upstream gradient each.
+    pub fn gradients(mut self, backward: impl Fn(&[Tensor], &[Tensor]) -> Vec<Tensor> + 'static) -> Self {
+        self.backward = Some(Box::new(backward));
+        self
+    }
+
+    /// These inputs are tensors of the parameter set `weights`, so that packed copies are made by `prepare`.
+    pub fn parameters(self, inputs: &[usize]) -> Self {
+        self.with_roles(inputs, Role::Parameter)
+    }
+
+    /// These inputs want no gradient.
+    pub fn constants(self, inputs: &[usize]) -> Self {
+        self.with_roles(inputs, Role::Constant)
+    }
+
+    /// These inputs are unsigned integers.
+    pub fn integers(self, inputs: &[usize]) -> Self {
+        self.with_roles(inputs, Role::Integer)
+    }
+
+    /// These inputs are persistent memory that the op writes.
+    pub fn mutated(self, inputs: &[usize]) -> Self {
+        self.with_roles(inputs, Role::Mutated)
+    }
+
+    /// The first axis of these inputs and of every output counts images, and image i of a batch has the bits that it has alone.
+    pub fn per_image(mut self, inputs: &[usize]) -> Self {
+        self.per_image = inputs.to_vec();
+        self
+    }
+
+    /// Another tolerance, as a share of the largest expected entry. Say the reason beside the call.
+    pub fn tolerance(mut self, share: f64) -> Self {
+        self.tolerance = share;
+        self
+    }
+
+    /// Too large for every mode: only `forward` and `backward` run it, with the heuristic's candidate.
+    pub fn heavy(mut self) -> Self {
+        self.heavy = true;
+        self
+    }
+
+    fn with_roles(mut self, inputs: &[usize], role: Role) -> Self {
+        inputs.iter().for_each(|&i| self.roles[i] = role);
+        self
+    }
+
+    /// Indices of the inputs that want a gradient.
+    fn wanted(&self) -> Vec<usize> {
+        let wants = |&i: &usize| matches!(self.roles[i], Role::Input | Role::Parameter);
+        (0..self.inputs.len()).filter(wants).collect()
+    }
+
+    /// The upstream gradients: one per output of the reference, mutated inputs left out.
+    fn upstream(&self) -> Vec<Tensor> {
+        let mutated = self.roles.iter().filter(|&&role| role == Role::Mutated).count();
+        let expected = (self.forward)(&self.inputs);
+        let outputs = expected.len() - mutated;
+        expected
+            .iter()
+            .take(outputs)
+            .enumerate()
+            .map(|(i, t)| Tensor::normal(&t.shape, 1000 + i as u64))
+            .collect()
+    }
+
+    /// Every output and every mutated input against the reference.
+    pub fn forward(&self) -> bool {
+        let expected = (self.forward)(&self.inputs);
+        self.each_candidate(Runner::forward(self), |run, how| {
+            for (i, (got, expected)) in run.results.iter().zip(&expected).enumerate() {
+                self.compare(&format!("output {i} {how}"), got, expected, 0.0);
+            }
+            assert_eq!(run.results.len(), expected.len(), "outputs and mutated inputs {how}");
+        });
+        true
+    }
+
+    /// Every gradient against the reference's, all at once and each alone.
+    pub fn backward(&self) -> bool {
+        let Some(backward) = &self.backward else { return false };
+        let (wanted, upstream) = (self.wanted(), self.upstream());
+        let expected = backward(&self.inputs, &upstream);
+        assert_eq!(expected.len(), wanted.len(), "{}: one reference gradient per wanted input", self.name);
+        // Some gradients are exactly zero, so an error is also measured against the largest of all.
+        let floor = 1e-3 * expected.iter().map(largest).fold(0.0, f64::max);
+        self.each_candidate(Runner::backward(self, &upstream, &wanted), |run, how| {
+            for ((i, got), expected) in wanted.iter().zip(&run.results).zip(&expected) {
+                self.compare(&format!("gradient by input {i} {how}"), got, expected, floor);
+            }
+        });
+        if wanted.len() > 1 {
+            for (&alone, expected) in wanted.iter().zip(&expected) {
+                let Some(run) = Runner::backward(self, &upstream, &[alone]).run(0) else { return true };
+                self.compare(&format!("gradient by input {alone} alone"), &run.results[0], expected, floor);
+            }
+        }
+        true
+    }
+
+    /// Cut into as many slices as the plan allows, and replayed whole: the same bits.
+    pub fn sliced(&self) -> bool {
+        if self.heavy {
+            return false;
+        }
+        let same = |runner: Runner<'_>| {
+            self.each_candidate(runner, |run, how| {
+                for (i, result) in run.results.iter().enumerate() {
+                    assert!(
+                        same_bits(result, &run.repeated[i]),
+                        "result {i} {how}: another replay, other bits"
+                    );
+                    assert!(
+                        same_bits(result, &run.sliced[i]),
+                        "result {i} {how}: cut into slices, other bits"
+                    );
+                }
+            });
+        };
+        same(Runner::forward(self).with_slices());
+        if self.backward.is_some() {
+            let upstream = self.upstream();
+            same(Runner::backward(self, &upstream, &self.wanted()).with_slices());
+        }
+        true
+    }
+
+    /// The last image of a batch alone: the bits that it has in the batch, in the output and in gradients by images.
+    pub fn images(&self) -> bool {
+        if self.per_image.is_empty() || self.heavy {
+            return false;
+        }
+        let n = self.inputs[self.per_image[0]].shape[0];
+        if n < 2 {
+            return false;
+        }
+        let last = |t: &Tensor| {
+            let size = t.data.len() / n;
+            let mut shape = t.shape.clone();
+            shape[0] = 1;
+            Tensor::new(&shape, t.data[(n - 1) * size..].to_vec())
+        };
+        let is_image = |i: usize| self.per_image.contains(&i);
+        let one: Vec<Tensor> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, t)| if is_image(i) { last(t) } else { t.clone() })
+            .collect();
+        let check = |batch: Runner<'_>, alone: Runner<'_>| {
+            self.each_candidate(batch, |run, how| {
+                let Some(single) = alone.run(run.pick) else { return };
+                for (i, (all, one)) in run.results.iter().zip(&single.results).enumerate() {
+                    let tail = &all[all.len() - one.len()..];
+                    assert!(same_bits(tail, one), "result {i} {how}: the last image has other bits alone");
+                }
+            });
+        };
+        check(Runner::forward(self), Runner::forward(self).on(&one));
+        if self.backward.is_some() {
+            let wanted: Vec<usize> = self.wanted().into_iter().filter(|&i| is_image(i)).collect();
+            let upstream = self.upstream();
+            let upstream_one: Vec<Tensor> = upstream.iter().map(last).collect();
+            check(
+                Runner::backward(self, &upstream, &wanted),
+                Runner::backward(self, &upstream_one, &wanted).on(&one),
+            );
+        }
+        true
+    }
+
+    /// The reference's own gradient against finite differences, glue between case and reference included.
+    pub fn reference(&self) -> bool {
+        let Some(backward) = &self.backward else { return false };
+        let wanted = self.wanted();
+        if self.inputs.iter().map(|t| t.data.len()).sum::<usize>() > FEW_ELEMENTS {
+            return false;
+        }
+        let with = |some: &[Tensor]| {
+            let mut all = self.inputs.clone();
+            wanted.iter().zip(some).for_each(|(&i, t)| all[i] = t.clone());
+            all
+        };
+        let some: Vec<Tensor> = wanted.iter().map(|&i| self.inputs[i].clone()).collect();
+        for (output, grad) in self.upstream().iter().enumerate() {
+            let upstream = |grad: &Tensor| -> Vec<Tensor> {
+                let zeros = self.upstream().into_iter().map(|t| t.scaled(0.0));
+                zeros.enumerate().map(|(i, t)| if i == output { grad.clone() } else { t }).collect()
+            };
+            reference::assert_gradient_of(
+                &some,
+                grad,
+                |t| (self.forward)(&with(t))[output].clone(),
+                |t, g| backward(&with(t), &upstream(g)),
+            );
+        }
+        true
+    }
+
+    /// Runs every candidate (the heuristic's alone where the case is heavy); `how` names it for messages.
+    fn each_candidate(&self, runner: Runner<'_>, check: impl Fn(&Run, &str)) {
+        let mut pick = 0;
+        while let Some(run) = runner.run(pick) {
+            check(&run, &format!("of {:?} by {}", self.name, run.kernels));
+            pick += 1;
+            if pick >= run.candidates || self.heavy {
+                break;
+            }
+        }
+    }
+
+    fn compare(&self, what: &str, got: &[f32], expected: &Tensor, floor: f64) {
+        assert_eq!(got.len(), expected.data.len(), "{what}: number of elements");
+        let tolerance = self.tolerance * largest(expected).max(floor);
+        let errors = got.iter().zip(&expected.data).map(|(&got, expected)| (f64::from(got) - expected).abs());
+        let worst = errors
+            .map(|error| if error.is_nan() { f64::INFINITY } else { error })
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        let Some((at, error)) = worst else { return };
+        assert!(
+            error <= tolerance,
+            "{what}: element {at} of {:?} is {}, expected {}, off by {error:.3e}, tolerance {tolerance:.3e}",
+            expected.shape,
+            got[at],
+            expected.data[at]
+        );
+    }
+}
+
+fn largest(t: &Tensor) -> f64 {
+    t.data.iter().fold(0.0, |m, v| v.abs().max(m))
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Runs one mode over a table of cases. Every failing case is named; a mode that applies to no case is a mistake.
+pub fn over(cases: Vec<OpCase>, mode: impl Fn(&OpCase) -> bool) {
+    let (mut applied, mut failed) = (0, Vec::new());
+    for case in &cases {
+        match catch_unwind(AssertUnwindSafe(|| mode(case))) {
+            Ok(ran) => applied += usize::from(ran),
+            Err(_) => failed.push(case.name.as_str()),
+        }
+    }
+    assert!(failed.is_empty(), "failed: {}", failed.join(", "));
+    assert!(applied > 0, "this mode applies to none of the cases");
+}
+
+/// Every variant of every shader of `shaders/<stem>/` that the cases reach, and whether they reach all files.
+pub fn validate(stem: &str, cases: Vec<OpCase>) {
+    shaders::validate(stem, &cases);
+}
+
+/// `op_tests! { "stem", cases; forward, backward, sliced, images, reference }` makes one test of each mode over the table `cases()`,
+/// and one, `shaders`, that validates every shader variant. Ops without gradients leave out `backward` and `reference`.
+#[macro_export]
+macro_rules! op_tests {
+    ($stem:literal, $cases:ident; $($mode:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $mode() {
+                $crate::harness::over($cases(), $crate::harness::OpCase::$mode);
+            }
+        )+
+
+        #[test]
+        fn shaders() {
+            $crate::harness::validate($stem, $cases());
+        }
+    };
+}

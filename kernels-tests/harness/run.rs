@@ -1,0 +1,208 @@
+//! Builds a case's graph, picks a candidate, runs it on the device.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use langevin::gpu::{Capabilities, Gpu, Options};
+use langevin::graph::{Choice, DType, Draft, DraftOptions, Graph, Plan, Resources, Value};
+
+use super::{OpCase, Role};
+use crate::reference::Tensor;
+
+/// Short enough that every launch is cut into as many slices as the plan has room for.
+const SHORTEST: Duration = Duration::from_nanos(1);
+
+/// What one run gave.
+pub struct Run {
+    /// Outputs and mutated inputs, or gradients.
+    pub results: Vec<Vec<f32>>,
+    /// The same of a second replay of the same plan, where slices were asked for.
+    pub repeated: Vec<Vec<f32>>,
+    /// The same with every launch cut, where that was asked for.
+    pub sliced: Vec<Vec<f32>>,
+    /// Which candidate was picked.
+    pub pick: usize,
+    /// Most candidates that an op of the graph has.
+    pub candidates: usize,
+    /// The classes and variants that ran.
+    pub kernels: String,
+}
+
+/// A case and what is run of it.
+pub struct Runner<'a> {
+    case: &'a OpCase,
+    inputs: &'a [Tensor],
+    upstream: Vec<Tensor>,
+    wanted: Option<Vec<usize>>,
+    slices: bool,
+}
+
+/// A case's graph.
+pub struct Traced {
+    graph: Graph,
+    inputs: Vec<Value>,
+    seeds: Vec<Value>,
+    targets: Vec<Value>,
+}
+
+impl<'a> Runner<'a> {
+    /// The op alone.
+    pub fn forward(case: &'a OpCase) -> Self {
+        Self { case, inputs: &case.inputs, upstream: Vec::new(), wanted: None, slices: false }
+    }
+
+    /// The op and its gradients by the inputs `wanted`.
+    pub fn backward(case: &'a OpCase, upstream: &[Tensor], wanted: &[usize]) -> Self {
+        let (upstream, wanted) = (upstream.to_vec(), Some(wanted.to_vec()));
+        Self { case, inputs: &case.inputs, upstream, wanted, slices: false }
+    }
+
+    /// On other inputs than the case's own.
+    pub fn on(mut self, inputs: &'a [Tensor]) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
+    /// Replays once more whole, and once cut into slices.
+    pub fn with_slices(mut self) -> Self {
+        self.slices = true;
+        self
+    }
+
+    /// Traces the case.
+    pub fn trace(&self) -> Traced {
+        let mut graph = Graph::new();
+        let mut inputs = Vec::new();
+        for (i, (tensor, role)) in self.inputs.iter().zip(&self.case.roles).enumerate() {
+            let (name, shape) = (format!("input {i}"), tensor.shape.clone());
+            inputs.push(match role {
+                Role::Input | Role::Constant => graph.input(&name, shape),
+                Role::Parameter => graph.parameter("weights", &name, shape).expect("a name of its own"),
+                Role::Integer => graph.input_u32(&name, shape),
+                Role::Mutated => graph.state(&name, shape, DType::F32),
+            });
+        }
+        let outputs =
+            (self.case.trace)(&mut graph, &inputs).unwrap_or_else(|e| panic!("{}: {e}", self.case.name));
+        let mutated = (0..inputs.len()).filter(|&i| self.case.roles[i] == Role::Mutated).map(|i| inputs[i]);
+        let mut seeds = Vec::new();
+        let targets = match &self.wanted {
+            None => outputs.iter().copied().chain(mutated).collect(),
+            Some(wanted) => {
+                let named = |(i, t): (usize, &Tensor)| (format!("grad_y {i}"), t.shape.clone());
+                seeds =
+                    self.upstream.iter().enumerate().map(named).map(|(n, s)| graph.input(&n, s)).collect();
+                let pairs: Vec<(Value, Value)> = outputs.iter().copied().zip(seeds.iter().copied()).collect();
+                let wrt: Vec<Value> = wanted.iter().map(|&i| inputs[i]).collect();
+                let grads =
+                    graph.backward(&pairs, &wrt).unwrap_or_else(|e| panic!("{}: {e}", self.case.name));
+                let present = |(grad, &i): (Option<Value>, &usize)| {
+                    grad.unwrap_or_else(|| panic!("{}: no gradient by input {i}", self.case.name))
+                };
+                grads.into_iter().zip(wanted).map(present).collect()
+            }
+        };
+        Traced { graph, inputs, seeds, targets }
+    }
+
+    /// Runs candidate `pick` of every op, or the last one of ops that have fewer. Nothing where no device is allowed for.
+    pub fn run(&self, pick: usize) -> Option<Run> {
+        let gpu = gpu()?;
+        let traced = self.trace();
+        let (draft, candidates) = traced.draft(gpu.capabilities(), pick);
+        let kernels: Vec<String> =
+            draft.chosen().iter().map(|c| format!("{} {}", c.class, c.variant).trim().to_string()).collect();
+        let fail = |e: langevin::Error| -> ! { panic!("{} by {}: {e}", self.case.name, kernels.join(", ")) };
+        let mut plan = draft.build(gpu, Resources::new()).unwrap_or_else(|e| fail(e));
+        let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
+            self.write(&traced, &mut plan)?;
+            plan.run()?;
+            assert!(
+                plan.guards_hold()?,
+                "{} by {}: wrote past an output",
+                self.case.name,
+                kernels.join(", ")
+            );
+            traced.targets.iter().map(|&target| plan.read(target)).collect()
+        };
+        let results = replay().unwrap_or_else(|e| fail(e));
+        let (mut repeated, mut sliced) = (Vec::new(), Vec::new());
+        if self.slices {
+            repeated = replay().unwrap_or_else(|e| fail(e));
+            plan.set_dispatch_budget(SHORTEST);
+            let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
+                self.write(&traced, &mut plan)?;
+                plan.run()?;
+                traced.targets.iter().map(|&target| plan.read(target)).collect()
+            };
+            // The first replay measures, the second one is cut.
+            replay().unwrap_or_else(|e| fail(e));
+            sliced = replay().unwrap_or_else(|e| fail(e));
+        }
+        Some(Run { results, repeated, sliced, pick, candidates, kernels: kernels.join(", ") })
+    }
+
+    fn write(&self, traced: &Traced, plan: &mut Plan) -> langevin::Result<()> {
+        for (i, tensor) in self.inputs.iter().enumerate() {
+            let value = traced.inputs[i];
+            if self.case.roles[i] == Role::Parameter {
+                if let Some(weights) = plan.parameters("weights") {
+                    weights.write(&format!("input {i}"), &floats(tensor))?;
+                }
+            } else if !plan.uses(value) {
+                // An input that no kept op reads has no memory.
+            } else if self.case.roles[i] == Role::Integer {
+                plan.write_u32(value, &tensor.data.iter().map(|&v| v as u32).collect::<Vec<_>>())?;
+            } else {
+                plan.write(value, &floats(tensor))?;
+            }
+        }
+        for (&seed, tensor) in traced.seeds.iter().zip(&self.upstream) {
+            if plan.uses(seed) {
+                plan.write(seed, &floats(tensor))?;
+            }
+        }
+        plan.parameters_changed();
+        Ok(())
+    }
+}
+
+impl Traced {
+    /// The draft with candidate `pick` of every op, and the most candidates that an op has.
+    pub fn draft(&self, device: &Capabilities, pick: usize) -> (Draft, usize) {
+        let most = Arc::new(AtomicUsize::new(1));
+        let seen = Arc::clone(&most);
+        let choice = Choice::Pick(Arc::new(move |_: &str, _: &_, candidates: &[_]| {
+            seen.fetch_max(candidates.len(), Ordering::Relaxed);
+            pick.min(candidates.len() - 1)
+        }));
+        let options = DraftOptions { choice, guards: true };
+        let draft = Draft::new(&self.graph, &self.targets, device, options).unwrap_or_else(|e| panic!("{e}"));
+        (draft, most.load(Ordering::Relaxed))
+    }
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.data.iter().map(|&v| v as f32).collect()
+}
+
+/// The device of all tests. Without one the test fails and says what to install, unless `LANGEVIN_ALLOW_NO_GPU=1`, which counts
+/// what was left out.
+pub fn gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Mutex<Result<&'static Gpu, String>>> = OnceLock::new();
+    static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
+    let open =
+        || Gpu::open(&Options::default()).map(|gpu| &*Box::leak(Box::new(gpu))).map_err(|e| e.to_string());
+    let opened = GPU.get_or_init(|| Mutex::new(open()));
+    let opened = opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    match opened {
+        Ok(gpu) => Some(gpu),
+        Err(_) if std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1") => {
+            let count = LEFT_OUT.fetch_add(1, Ordering::Relaxed) + 1;
+            eprintln!("LANGEVIN_ALLOW_NO_GPU: {count} runs left out so far");
+            None
+        }
+        Err(problem) => panic!("{problem}"),
+    }
+}

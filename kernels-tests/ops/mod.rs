@@ -1,0 +1,3 @@
+//! One table of cases per op, run in every mode.
+
+mod elementwise;
