@@ -9,7 +9,6 @@ mod case;
 mod check;
 mod context;
 mod fields;
-mod full;
 mod init;
 mod ops;
 
@@ -28,7 +27,7 @@ use context::Context;
 type Run = fn(&Case, &Context) -> Result<Report, String>;
 
 /// Every category that can be run. A folder of another name fails, case by case.
-const CATEGORIES: &[(&str, Run)] = &[("full", full::run), ("init", init::run), ("ops", ops::run)];
+const CATEGORIES: &[(&str, Run)] = &[("init", init::run), ("ops", ops::run)];
 
 /// Where the last panic happened and what it said; a case's panic is that case's failure.
 static PANIC: Mutex<String> = Mutex::new(String::new());

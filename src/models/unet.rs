@@ -280,7 +280,8 @@ fn step(scope: &mut Scope<'_>, spec: &UnetSpec, direction: Direction, channels: 
     let mut module = scope.module(name);
     Ok(match spec.biggan {
         true => {
-            Step::Block(block(&mut module, spec, channels, channels, Some((direction, spec.filter.clone())))?)
+            let resample = Some((direction, spec.filter.clone()));
+            Step::Block(Box::new(block(&mut module, spec, channels, channels, resample)?))
         }
         false => {
             let (filter, conv) = (&spec.filter, spec.resamp_with_conv);
