@@ -1,1 +1,45 @@
 //! Data sets and loaders.
+//!
+//! A source is a folder of PNG and JPEG files, a tar (plain, `.gz`, `.xz`) or zip of them, CIFAR-10's binary files (in
+//! a folder or an archive), TFRecords (FFHQ, CelebA-HQ), or with the feature `lsun` an LMDB. Folders named `train` and
+//! `test` are splits, the folders below them classes. [`Dataset::open`] decodes and preprocesses a source once, on all
+//! cores, into a packed file in the cache folder; a picture that cannot be read is skipped and reported.
+//! [`Loader`] then hands out batches in an order that depends on seed and epoch alone, so that a run resumes exactly.
+//!
+//! ```no_run
+//! use langevin::data::{DataConfig, Dataset, Loader, LoaderConfig, LoaderState, Preprocess, Split};
+//!
+//! # fn main() -> langevin::Result<()> {
+//! let config = DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?);
+//! let data = Dataset::open(&config, &mut |done| eprint!("\r{done} pictures"))?;
+//! let train = data.subset(Split::Train)?;
+//! let mut loader = Loader::new(train, LoaderConfig::training(128, 42), LoaderState::default())?;
+//! while let Some(batch) = loader.next_batch()? {
+//!     println!("{:?}, waited {:?}", batch.shape, loader.last_wait());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod cache;
+mod check;
+mod cifar;
+mod container;
+mod dataset;
+mod decode;
+mod ingest;
+mod layout;
+mod loader;
+mod philox;
+mod preprocess;
+mod tfrecord;
+pub mod transform;
+
+pub use check::{CheckConfig, CheckReport, ClassCount, SigmaMax, SizeCount, check};
+pub use cifar::CLASSES as CIFAR10_CLASSES;
+pub use dataset::{DataConfig, Dataset, Subset, default_cache_folder};
+pub use decode::{Limits, Picture, decode, is_image_name};
+pub use ingest::BadImage;
+pub use layout::Split;
+pub use loader::{Batch, LastBatch, Loader, LoaderConfig, LoaderState, Pixels, Values};
+pub use preprocess::{Fit, Preprocess};

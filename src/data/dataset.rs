@@ -1,0 +1,334 @@
+//! A data set ready to be read: equal rows of pixels, labels, classes, splits.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use super::cache::{Cache, CacheWriter, Entry, Meta, arrange};
+use super::container::list_files;
+use super::decode::Limits;
+use super::ingest::{BadImage, Preparation, ingest};
+use super::layout::Split;
+use super::philox;
+use super::preprocess::Preprocess;
+use crate::formats::crc::crc32c;
+use crate::{Error, Result};
+
+/// Which pictures, and how they are made alike.
+#[derive(Clone, Debug)]
+pub struct DataConfig {
+    /// A folder, an archive or a file; see [`crate::data`].
+    pub path: PathBuf,
+    /// Size, channels, recipe.
+    pub preprocess: Preprocess,
+    /// What a picture may cost.
+    pub limits: Limits,
+    /// Where packed data sets are kept; [`default_cache_folder`] if none.
+    pub cache_folder: Option<PathBuf>,
+}
+
+impl DataConfig {
+    /// `path` with the default limits and cache folder.
+    pub fn new(path: impl Into<PathBuf>, preprocess: Preprocess) -> Self {
+        Self { path: path.into(), preprocess, limits: Limits::default(), cache_folder: None }
+    }
+}
+
+/// Pixels of equal images, u8, `n h w c`, on disk or in memory.
+#[derive(Debug)]
+pub struct Dataset {
+    preprocess: Preprocess,
+    entries: Vec<Entry>,
+    meta: Meta,
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    Packed(Cache),
+    Memory(Vec<u8>),
+}
+
+/// `$LANGEVIN_CACHE/data`, or `langevin/data` in the system's cache folder; none where there is neither.
+pub fn default_cache_folder() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let ours = var("LANGEVIN_CACHE").or_else(|| {
+        let home = || var("HOME").map(|h| h.join(".cache"));
+        let system = if cfg!(windows) { var("LOCALAPPDATA") } else { var("XDG_CACHE_HOME").or_else(home) };
+        Some(system?.join("langevin"))
+    });
+    Some(ours?.join("data"))
+}
+
+impl Dataset {
+    /// Opens the packed form of a source, or packs it first. `progress` hears the number of pictures packed so far; it
+    /// is not called where the cache fits.
+    ///
+    /// Without any cache folder the images are kept in memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Format`] where the source is damaged or holds no readable picture, [`Error::Invalid`]
+    /// where the cache folder cannot be written.
+    pub fn open(config: &DataConfig, progress: &mut dyn FnMut(u64)) -> Result<Arc<Self>> {
+        let prep = config.preprocess;
+        let Some(folder) = config.cache_folder.clone().or_else(default_cache_folder) else {
+            return Self::read_to_memory(config, progress).map(Arc::new);
+        };
+        let path = folder.join(cache_name(&config.path, &prep)?);
+        let fingerprint = fingerprint(config)?;
+        let cache = match Cache::open(&path, fingerprint, &prep) {
+            Some(cache) => cache,
+            None => {
+                Self::pack(config, &path, fingerprint, progress)?;
+                Cache::open(&path, fingerprint, &prep).ok_or_else(|| {
+                    Error::format(&path, "the data set just packed does not read back; is the disk sound?")
+                })?
+            }
+        };
+        let (entries, meta) = (cache.entries.clone(), cache.meta.clone());
+        Ok(Arc::new(Self { preprocess: prep, entries, meta, store: Store::Packed(cache) }))
+    }
+
+    fn pack(config: &DataConfig, path: &Path, fingerprint: u64, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        let mut writer = CacheWriter::create(path).map_err(|e| match e {
+            Error::Io { path, source } => Error::invalid(
+                "the cache folder",
+                path.display(),
+                format!("cannot be written ({source}); set LANGEVIN_CACHE to a folder that can"),
+            ),
+            other => other,
+        })?;
+        let prep = Preparation::Known(config.preprocess);
+        let found = ingest(&config.path, prep, &config.limits, &mut |_, row, _| writer.push(row), progress)?;
+        refuse_empty(&config.path, found.names.len(), &found.bad)?;
+        writer.finish(found, fingerprint, &config.preprocess)
+    }
+
+    /// Reads a source without a cache.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn read_to_memory(config: &DataConfig, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+        let (mut pixels, mut crcs) = (Vec::new(), Vec::new());
+        let mut sink = |_: &str, row: &[u8], _: &Preprocess| {
+            pixels.extend_from_slice(row);
+            crcs.push(crc32c(row));
+            Ok(())
+        };
+        let found =
+            ingest(&config.path, Preparation::Known(config.preprocess), &config.limits, &mut sink, progress)?;
+        refuse_empty(&config.path, found.names.len(), &found.bad)?;
+        let (entries, meta) = arrange(found, &crcs);
+        Ok(Self { preprocess: config.preprocess, entries, meta, store: Store::Memory(pixels) })
+    }
+
+    /// A data set from pixels at hand, `n h w c` with `h` = `w` = `image_size`, all of it for training. `labels` is
+    /// empty or has one number per image, below `classes.len()`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the numbers do not agree.
+    pub fn from_pixels(
+        pixels: Vec<u8>,
+        preprocess: Preprocess,
+        labels: &[i32],
+        classes: &[&str],
+    ) -> Result<Self> {
+        let bytes = preprocess.bytes();
+        let n = pixels.len() / bytes;
+        let labelled = labels.is_empty() || labels.len() == n;
+        let known = labels.iter().all(|&l| usize::try_from(l).is_ok_and(|l| l < classes.len()));
+        if n * bytes != pixels.len() || n == 0 || !labelled || !known {
+            let problem = format!(
+                "{} bytes of pixels and {} labels of {} classes for images of {bytes} bytes",
+                pixels.len(),
+                labels.len(),
+                classes.len()
+            );
+            return Err(Error::shape(
+                "data set",
+                problem,
+                "give whole images and a known label for each or for none",
+            ));
+        }
+        let entry = |i: usize| {
+            let label = labels.get(i).copied().unwrap_or(-1);
+            Entry {
+                row: i as u64,
+                label,
+                split: Split::Train,
+                crc: crc32c(&pixels[i * bytes..(i + 1) * bytes]),
+            }
+        };
+        let entries = (0..n).map(entry).collect();
+        let side = preprocess.image_size;
+        let meta = Meta {
+            classes: classes.iter().map(|c| c.to_string()).collect(),
+            sizes: vec![(side, side, preprocess.channels, n as u64)],
+            ..Meta::default()
+        };
+        Ok(Self { preprocess, entries, meta, store: Store::Memory(pixels) })
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Never: a source without readable pictures is an error.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Size, channels, recipe.
+    pub fn preprocess(&self) -> Preprocess {
+        self.preprocess
+    }
+
+    /// The classes in the order of their labels; empty where the source has none.
+    pub fn classes(&self) -> &[String] {
+        &self.meta.classes
+    }
+
+    /// Whether the source names a split (`train`, `test`).
+    pub fn has_splits(&self) -> bool {
+        self.meta.has_splits
+    }
+
+    /// The pictures that were skipped when the source was packed, with reasons.
+    pub fn bad(&self) -> &[BadImage] {
+        &self.meta.bad
+    }
+
+    /// The label of image `index`, or -1.
+    pub fn label(&self, index: usize) -> i32 {
+        self.entries[index].label
+    }
+
+    /// Reads image `index` into `row`, which has `h w c` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Format`] where the packed file is damaged.
+    pub fn read(&self, index: usize, row: &mut [u8]) -> Result<()> {
+        let bytes = self.preprocess.bytes();
+        if row.len() != bytes || index >= self.len() {
+            let problem = format!("image {index} of {} into {} bytes", self.len(), row.len());
+            return Err(Error::shape("data set", problem, format!("give a number below and {bytes} bytes")));
+        }
+        match &self.store {
+            Store::Packed(cache) => cache.read(index, row),
+            Store::Memory(pixels) => {
+                let at = self.entries[index].row as usize * bytes;
+                row.copy_from_slice(&pixels[at..at + bytes]);
+                Ok(())
+            }
+        }
+    }
+
+    /// The images of one split. Without splits in the source, everything is [`Split::Train`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the split has no image.
+    pub fn subset(self: &Arc<Self>, split: Split) -> Result<Subset> {
+        let wanted = |i: &u32| split == Split::All || self.entries[*i as usize].split == split;
+        let images: Vec<u32> = (0..self.len() as u32).filter(wanted).collect();
+        if images.is_empty() {
+            let problem = "the data set has no such images; class folders below train/ and test/ make splits";
+            return Err(Error::invalid("split", split, problem));
+        }
+        Ok(Subset { data: Arc::clone(self), images })
+    }
+}
+
+fn refuse_empty(path: &Path, good: usize, bad: &[BadImage]) -> Result<()> {
+    if good > u32::MAX as usize {
+        return Err(Error::format(path, format!("{good} pictures; up to {} can be read", u32::MAX)));
+    }
+    if good > 0 {
+        return Ok(());
+    }
+    let first = bad
+        .first()
+        .map_or(String::new(), |b| format!("; of {}, the first: {}: {}", bad.len(), b.name, b.reason));
+    Err(Error::format(path, format!("no readable picture{first}")))
+}
+
+/// Some images of a data set, in a fixed order.
+#[derive(Clone, Debug)]
+pub struct Subset {
+    data: Arc<Dataset>,
+    images: Vec<u32>,
+}
+
+impl Subset {
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none (only after [`Subset::take`] with 0).
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// The whole set.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.data
+    }
+
+    /// The number in the whole set of image `index` of this one.
+    pub fn number(&self, index: usize) -> usize {
+        self.images[index] as usize
+    }
+
+    /// Keeps at most `n` images, chosen at random by `seed`, in their order.
+    pub fn take(mut self, n: usize, seed: u64) -> Self {
+        let mut chosen = philox::permutation(self.len(), seed, u64::MAX);
+        chosen.truncate(n);
+        chosen.sort_unstable();
+        self.images = chosen.into_iter().map(|i| self.images[i as usize]).collect();
+        self
+    }
+}
+
+/// 64-bit FNV-1a: short, stable, and the caches of one user need no more.
+pub(crate) fn fnv(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for part in parts {
+        // The length too, so that ("ab", "c") and ("a", "bc") differ.
+        for &b in (part.len() as u64).to_le_bytes().iter().chain(*part) {
+            hash = (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
+}
+
+/// One cache per source and recipe, so that a changed source replaces its own.
+fn cache_name(path: &Path, prep: &Preprocess) -> Result<String> {
+    let real = path.canonicalize().map_err(Error::io(path))?;
+    let stem = real.file_name().unwrap_or_default().to_string_lossy();
+    let stem: String =
+        stem.chars().take_while(|c| *c != '.').filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let key = fnv(&[real.as_os_str().as_encoded_bytes(), format!("{prep:?}").as_bytes()]);
+    Ok(format!("{stem}-{0}x{0}x{1}-{key:016x}.data", prep.image_size, prep.channels))
+}
+
+/// Changes when a file of the source, the recipe or a limit does. Names, lengths and times stand for the contents.
+fn fingerprint(config: &DataConfig) -> Result<u64> {
+    let mut text = format!("{:?} {:?}", config.preprocess, config.limits);
+    let mut add = |name: &str, path: &Path| -> Result<()> {
+        // A link that leads nowhere has no metadata, and will be reported as a bad image.
+        let Ok(meta) = std::fs::metadata(path) else { return Ok(()) };
+        let modified =
+            meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        text.push_str(&format!("\n{name} {} {}", meta.len(), modified.as_nanos()));
+        Ok(())
+    };
+    if config.path.is_dir() {
+        for (name, path) in list_files(&config.path)? {
+            add(&name, &path)?;
+        }
+    } else {
+        add("", &config.path)?;
+    }
+    Ok(fnv(&[text.as_bytes()]))
+}

@@ -1,0 +1,199 @@
+//! Reads a source once: one thread walks and unpacks, all cores decode and preprocess, a sink takes the results in the
+//! order of the walk.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::container::{Body, Item, walk};
+use super::decode::{Limits, Picture, decode};
+use super::preprocess::Preprocess;
+use crate::{Error, Result};
+
+/// A picture that was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadImage {
+    /// The file, by its path inside the source.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a reading of a source found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The good pictures, in the order in which the sink took them.
+    pub(crate) names: Vec<String>,
+    /// How many have which (width, height, channels), before preprocessing.
+    pub(crate) sizes: BTreeMap<(u32, u32, u32), u64>,
+    /// What was skipped.
+    pub(crate) bad: Vec<BadImage>,
+    /// Files that are no pictures.
+    pub(crate) ignored: u64,
+}
+
+/// Pictures in one piece of work; enough to keep all cores busy.
+const CHUNK_ITEMS: usize = 512;
+/// Bytes in one piece of work before it is passed on.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Takes name, pixels and the preprocessing that made them.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(&str, &[u8], &Preprocess) -> Result<()>;
+
+type Decoded = Result<((u32, u32, u32), Vec<u8>), String>;
+
+/// Reads everything under `path`. `prep` may come late: [`Preparation::FirstPicture`] takes the size of the first.
+/// `progress` hears the number of pictures done so far.
+///
+/// # Errors
+/// Those of [`walk`] and of the sink.
+pub(crate) fn ingest(
+    path: &Path,
+    prep: Preparation,
+    limits: &Limits,
+    sink: Sink,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Found> {
+    let (send, receive) = sync_channel(2);
+    let image_size = match prep {
+        Preparation::Known(p) => Some(p.image_size),
+        Preparation::FirstPicture => None,
+    };
+    std::thread::scope(|scope| {
+        let walker = scope.spawn(move || produce(path, image_size, limits, send));
+        // The receiver ends with this call, so that a walker whose sink failed stops instead of waiting forever.
+        let consumed = consume(receive, prep, limits, sink, progress);
+        let walked = match walker.join() {
+            Ok(walked) => walked,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let mut found = consumed?;
+        found.ignored = walked?;
+        Ok(found)
+    })
+}
+
+/// How pictures are made alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Preparation {
+    /// As the configuration says.
+    Known(Preprocess),
+    /// To the square and the channels of the first good picture.
+    FirstPicture,
+}
+
+fn produce(
+    path: &Path,
+    image_size: Option<u32>,
+    limits: &Limits,
+    send: SyncSender<Vec<Item>>,
+) -> Result<u64> {
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    // The receiver is gone only after an error of its own, which is the one to report.
+    let gone = || Error::format(path, "reading was stopped");
+    let ignored = walk(path, image_size, limits, &mut |item| {
+        bytes += match &item.body {
+            Body::Encoded(b) => b.len(),
+            Body::Raw(p) => p.pixels.len(),
+            Body::File(_) | Body::Bad(_) => 0,
+        };
+        chunk.push(item);
+        if chunk.len() >= CHUNK_ITEMS || bytes >= CHUNK_BYTES {
+            bytes = 0;
+            send.send(std::mem::take(&mut chunk)).map_err(|_| gone())?;
+        }
+        Ok(())
+    })?;
+    send.send(chunk).map_err(|_| gone())?;
+    Ok(ignored)
+}
+
+fn consume(
+    receive: Receiver<Vec<Item>>,
+    prep: Preparation,
+    limits: &Limits,
+    sink: Sink,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Found> {
+    let mut found = Found::default();
+    let mut known = match prep {
+        Preparation::Known(p) => Some(p),
+        Preparation::FirstPicture => None,
+    };
+    for mut chunk in receive {
+        if known.is_none() {
+            known = first_of(&mut chunk, limits)?;
+        }
+        let Some(prep) = known else {
+            found.bad.extend(chunk.into_iter().filter_map(bad_item));
+            continue;
+        };
+        let work = |item: Item| {
+            let decoded = open(item.body, limits).and_then(|picture| {
+                let size = (picture.width, picture.height, picture.channels);
+                Ok((size, prep.apply(picture)?))
+            });
+            (item.name, decoded)
+        };
+        let done: Vec<(String, Decoded)> = chunk.into_par_iter().map(work).collect();
+        for (name, decoded) in done {
+            match decoded {
+                Ok((size, pixels)) => {
+                    sink(&name, &pixels, &prep)?;
+                    *found.sizes.entry(size).or_default() += 1;
+                    found.names.push(name);
+                }
+                Err(reason) => found.bad.push(BadImage { name, reason }),
+            }
+        }
+        progress((found.names.len() + found.bad.len()) as u64);
+    }
+    Ok(found)
+}
+
+/// The square and the channels of the first good picture; what was decoded to find it stays decoded.
+fn first_of(chunk: &mut [Item], limits: &Limits) -> Result<Option<Preprocess>> {
+    for item in chunk {
+        let body = std::mem::replace(&mut item.body, Body::Bad(String::new()));
+        match open(body, limits) {
+            Ok(p) => {
+                let prep = Preprocess::new(p.width.min(p.height).min(4096), p.channels)?;
+                item.body = Body::Raw(p);
+                return Ok(Some(prep));
+            }
+            Err(reason) => item.body = Body::Bad(reason),
+        }
+    }
+    Ok(None)
+}
+
+fn bad_item(item: Item) -> Option<BadImage> {
+    match item.body {
+        Body::Bad(reason) => Some(BadImage { name: item.name, reason }),
+        _ => None,
+    }
+}
+
+/// The pixels of an item.
+pub(crate) fn open(body: Body, limits: &Limits) -> Result<Picture, String> {
+    match body {
+        Body::Raw(picture) => Ok(picture),
+        Body::Bad(reason) => Err(reason),
+        Body::Encoded(bytes) => decode(&bytes, limits),
+        Body::File(path) => {
+            let file = File::open(&path).map_err(|e| e.to_string())?;
+            let mut bytes = Vec::new();
+            // One byte more than allowed shows that it is too large without reading all of it.
+            file.take(limits.max_bytes.saturating_add(1))
+                .read_to_end(&mut bytes)
+                .map_err(|e| e.to_string())?;
+            decode(&bytes, limits)
+        }
+    }
+}

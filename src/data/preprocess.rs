@@ -1,0 +1,207 @@
+//! From a picture of any size to the square one a model learns: the recipes of Song et al. 2021
+//! (`datasets.py` of the authors' code) and one for everything else.
+
+use image::imageops::{self, FilterType};
+use image::{ImageBuffer, Luma, Pixel, Rgb};
+use serde::{Deserialize, Serialize};
+
+use super::decode::Picture;
+use crate::{Error, Result};
+
+/// How a picture of another size becomes square; one of the right size is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Another size than the one asked for is an error.
+    Exact,
+    /// Centred on black where the picture is smaller both ways (MNIST's 28 in 32), else as [`Fit::CropResize`].
+    Auto,
+    /// Bilinear with antialiasing to the size, whatever the shape (CIFAR-10, SVHN).
+    Resize,
+    /// Central 140 x 140, then bilinear with antialiasing (CelebA).
+    CelebA,
+    /// The smaller side to the size, bilinear with antialiasing, then the centre (LSUN at 128).
+    ResizeSmall,
+    /// The central square, then bicubic with antialiasing (LSUN at other sizes).
+    CropResize,
+}
+
+/// Size, channels and recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preprocess {
+    /// Width and height of the result, in pixels.
+    pub image_size: u32,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: u32,
+    /// The recipe.
+    pub fit: Fit,
+}
+
+/// The data sets that have a recipe of their own, by the authors' `data.dataset`.
+const RECIPES: [&str; 6] = ["CIFAR10", "SVHN", "CELEBA", "LSUN", "FFHQ", "CelebAHQ"];
+
+impl Preprocess {
+    /// Any pictures, [`Fit::Auto`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where `channels` is neither 1 nor 3 or the size is 0 or above 4,096.
+    pub fn new(image_size: u32, channels: u32) -> Result<Self> {
+        if !matches!(channels, 1 | 3) {
+            return Err(Error::invalid("data.num_channels", channels, "1 (grey) and 3 (RGB) are known"));
+        }
+        if !(1..=4096).contains(&image_size) {
+            return Err(Error::invalid("data.image_size", image_size, "between 1 and 4096 pixels"));
+        }
+        Ok(Self { image_size, channels, fit: Fit::Auto })
+    }
+
+    /// The recipe of one of the authors' data sets (their `data.dataset`, in any case), or [`Fit::Auto`] for another name.
+    ///
+    /// # Errors
+    /// As [`Preprocess::new`].
+    pub fn for_dataset(name: &str, image_size: u32, channels: u32) -> Result<Self> {
+        let fit = match RECIPES.iter().find(|r| r.eq_ignore_ascii_case(name)) {
+            Some(&("CIFAR10" | "SVHN")) => Fit::Resize,
+            Some(&"CELEBA") => Fit::CelebA,
+            Some(&"LSUN") if image_size == 128 => Fit::ResizeSmall,
+            Some(&"LSUN") => Fit::CropResize,
+            Some(_) => Fit::Exact,
+            None => Fit::Auto,
+        };
+        Ok(Self { fit, ..Self::new(image_size, channels)? })
+    }
+
+    /// Bytes of one result.
+    pub fn bytes(&self) -> usize {
+        self.image_size as usize * self.image_size as usize * self.channels as usize
+    }
+
+    /// The result as u8, `h w c`.
+    ///
+    /// The authors resize in f32 and keep the fractions (LSUN at other sizes than 128: cuts them off); here a value is rounded to
+    /// the nearest of 256, which is what the files that people pack and evaluate hold.
+    ///
+    /// # Errors
+    /// Why the picture does not fit the recipe, in words for a report.
+    pub fn apply(&self, picture: Picture) -> Result<Vec<u8>, String> {
+        let picture = picture.with_channels(self.channels);
+        let (w, h) = (picture.width, picture.height);
+        if (w, h) == (self.image_size, self.image_size) {
+            return Ok(picture.pixels);
+        }
+        if self.fit == Fit::Exact {
+            return Err(format!("{w}x{h} pixels where {0}x{0} are expected", self.image_size));
+        }
+        let fitted = match self.channels {
+            1 => self.fit::<Luma<u8>>(picture),
+            _ => self.fit::<Rgb<u8>>(picture),
+        };
+        fitted.filter(|pixels| pixels.len() == self.bytes()).ok_or_else(|| match self.fit {
+            Fit::CelebA => format!("{w}x{h} pixels, too small for the central 140x140"),
+            _ => format!("{w}x{h} pixels do not fit {0}x{0}", self.image_size),
+        })
+    }
+
+    fn fit<P: Pixel<Subpixel = u8> + 'static>(&self, picture: Picture) -> Option<Vec<u8>> {
+        type Buffer<P> = ImageBuffer<P, Vec<u8>>;
+        let (w, h) = (picture.width, picture.height);
+        let size = self.image_size;
+        let side = w.min(h);
+        let image: Buffer<P> = Buffer::from_raw(w, h, picture.pixels)?;
+        let resize = |image: &Buffer<P>, w, h, filter| imageops::resize(image, w, h, filter);
+        // (side - size) / 2 rounds down, as in the authors' central_crop.
+        let centre = |image: &Buffer<P>, crop: u32| {
+            let (w, h) = image.dimensions();
+            let (x, y) = (w.checked_sub(crop)? / 2, h.checked_sub(crop)? / 2);
+            Some(imageops::crop_imm(image, x, y, crop, crop).to_image())
+        };
+        let done = match self.fit {
+            Fit::Exact => return None,
+            Fit::Resize => resize(&image, size, size, FilterType::Triangle),
+            Fit::CelebA => resize(&centre(&image, 140)?, size, size, FilterType::Triangle),
+            Fit::Auto if w <= size && h <= size => {
+                let mut canvas = Buffer::new(size, size);
+                imageops::replace(&mut canvas, &image, i64::from((size - w) / 2), i64::from((size - h) / 2));
+                canvas
+            }
+            Fit::Auto | Fit::CropResize => resize(&centre(&image, side)?, size, size, FilterType::CatmullRom),
+            Fit::ResizeSmall => {
+                let scale = |v: u32| {
+                    let scaled = f64::from(v) * f64::from(size) / f64::from(side);
+                    (scaled.round_ties_even() as u32).max(size)
+                };
+                // A strip of 1 x 16,384 would become enormous.
+                if w.max(h) / side > 16 {
+                    return None;
+                }
+                centre(&resize(&image, scale(w), scale(h), FilterType::Triangle), size)?
+            }
+        };
+        Some(done.into_raw())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey(width: u32, height: u32, f: impl Fn(u32, u32) -> u8) -> Picture {
+        let pixels =
+            (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| f(x, y)).collect();
+        Picture { width, height, channels: 1, pixels }
+    }
+
+    fn with(fit: Fit, size: u32) -> Preprocess {
+        Preprocess { image_size: size, channels: 1, fit }
+    }
+
+    #[test]
+    fn mnist_is_padded_not_stretched() {
+        let out = Preprocess::new(32, 1).unwrap().apply(grey(28, 28, |x, y| (1 + x + y) as u8)).unwrap();
+        for y in 0..32 {
+            for x in 0..32 {
+                let inside = (2..30).contains(&x) && (2..30).contains(&y);
+                let expected = if inside { 1 + (x - 2) + (y - 2) } else { 0 };
+                assert_eq!(out[y * 32 + x], expected as u8, "{x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn crops_are_the_authors() {
+        // CelebA is 178 x 218: the crop begins at (19, 39); a ramp stays a ramp under a symmetric filter.
+        let out = with(Fit::CelebA, 70).apply(grey(178, 218, |x, _| x as u8)).unwrap();
+        // Output pixel k averages inputs 2k and 2k + 1 with wings: 19 + 2k + 0.5.
+        for k in 1..69 {
+            let expected = 19.5 + 2.0 * k as f64;
+            assert!((f64::from(out[35 * 70 + k]) - expected).abs() <= 0.51, "{k}: {}", out[35 * 70 + k]);
+        }
+        assert!(with(Fit::CelebA, 64).apply(grey(139, 218, |_, _| 0)).unwrap_err().contains("140x140"));
+        // LSUN: the central square of an 11 x 5 picture is columns 3 to 7.
+        let out = with(Fit::CropResize, 5).apply(grey(11, 5, |x, _| x as u8)).unwrap();
+        assert_eq!(&out[..5], [3, 4, 5, 6, 7]);
+        let out = with(Fit::ResizeSmall, 4).apply(grey(12, 8, |x, _| 10 * x as u8)).unwrap();
+        assert_eq!(out.len(), 16);
+        assert!((out[1] as i32 - 45).abs() <= 1, "{:?}", &out[..4]);
+    }
+
+    #[test]
+    fn names_choose_recipes() {
+        let fit = |name, size| Preprocess::for_dataset(name, size, 3).unwrap().fit;
+        assert_eq!(fit("cifar10", 32), Fit::Resize);
+        assert_eq!(fit("LSUN", 128), Fit::ResizeSmall);
+        assert_eq!(fit("LSUN", 256), Fit::CropResize);
+        assert_eq!(fit("CELEBA", 64), Fit::CelebA);
+        assert_eq!(fit("FFHQ", 1024), Fit::Exact);
+        assert_eq!(fit("mine", 32), Fit::Auto);
+        assert!(Preprocess::new(32, 4).is_err());
+        assert!(Preprocess::new(0, 3).is_err());
+    }
+
+    #[test]
+    fn exact_means_exact_and_extreme_shapes_are_refused() {
+        assert_eq!(with(Fit::Exact, 3).apply(grey(3, 3, |x, y| (x * y) as u8)).unwrap()[8], 4);
+        assert!(with(Fit::Exact, 3).apply(grey(3, 4, |_, _| 0)).is_err());
+        assert!(with(Fit::ResizeSmall, 128).apply(grey(4000, 1, |_, _| 0)).is_err());
+    }
+}
