@@ -5,6 +5,8 @@
 //! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
 
 pub mod elementwise;
+pub mod resample;
+pub mod upfirdn2d;
 
 /// Invocations in a workgroup of the flat kernels.
 const FLAT: usize = 256;
