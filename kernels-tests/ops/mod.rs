@@ -1,3 +1,5 @@
 //! One table of cases per op, run in every mode.
 
 mod elementwise;
+mod resample;
+mod upfirdn2d;
