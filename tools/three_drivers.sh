@@ -143,7 +143,12 @@ if [ -z "${LANGEVIN_GOLDENS:-}" ] && [ -d ../shared/goldens ]; then
 fi
 unset LANGEVIN_ALLOW_NO_GPU
 export LANGEVIN_GOLDENS_ONLY=$categories
-cargo test --release --test kernels --test goldens --no-run
+# The programs are built once and kept, so that all drivers run the same one.
+built=$(cargo test --release --test kernels --test goldens --no-run --message-format=json-render-diagnostics)
+for test in kernels goldens; do
+    program=$(sed -n "s|.*\"executable\":\"\([^\"]*/$test-[^\"]*\)\".*|\1|p" <<<"$built")
+    cp "$program" "$folder/$test"
+done
 
 failed=0
 rows=()
@@ -153,10 +158,10 @@ for driver in "${drivers[@]}"; do
         log=$folder/$driver.$test.log
         printf '==> %s on %s\n' "$test" "$driver"
         arguments=()
-        if [ $test = kernels ] && [ -n "$filter" ]; then arguments=(-- "$filter"); fi
+        if [ $test = kernels ] && [ -n "$filter" ]; then arguments=("$filter"); fi
         start=$SECONDS
         # shellcheck disable=SC1090
-        if ! (. "$folder/$driver.env" && cargo test --release --test $test "${arguments[@]}") 2>&1 | tee "$log"; then failed=1; fi
+        if ! (. "$folder/$driver.env" && "$folder/$test" "${arguments[@]}") 2>&1 | tee "$log"; then failed=1; fi
         outcome=$(counts "$log")
         # A filter or a folder that matches nothing proves nothing.
         case $outcome in [1-9]*) ;; *) failed=1 ;; esac

@@ -137,7 +137,7 @@ pub fn variance_backward(x: &Tensor, alpha: &Tensor, grad_y: &Tensor) -> [Tensor
 fn gradient_is_right() {
     let x = Tensor::normal(&[2, 3, 2, 4], 1);
     let rows = [2, 3, 4].map(|seed| Tensor::normal(&[2, 4], seed));
-    assert_gradient(&[x.clone()], |i| plain(&i[0]), |i, g| vec![plain_backward(&i[0], g)]);
+    assert_gradient(std::slice::from_ref(&x), |i| plain(&i[0]), |i, g| vec![plain_backward(&i[0], g)]);
     let inputs = [&[x.clone()][..], &rows].concat();
     assert_gradient(
         &inputs,

@@ -43,12 +43,12 @@ pub fn backward(layout: Layout, x: &Tensor, weight: &Tensor, grad_y: &Tensor) ->
     let mut grad_weight = Tensor::zeros(&weight.shape);
     let mut grad_bias = Tensor::zeros(&[outputs]);
     for (row, g) in grad_y.data.chunks(outputs).enumerate() {
-        for o in 0..outputs {
-            grad_bias.data[o] += g[o];
+        for (o, g) in g.iter().enumerate() {
+            grad_bias.data[o] += g;
             for i in 0..inputs {
                 let at = weight_at(weight, layout, o, i);
-                grad_x.data[row * inputs + i] += g[o] * weight.data[at];
-                grad_weight.data[at] += g[o] * x.data[row * inputs + i];
+                grad_x.data[row * inputs + i] += g * weight.data[at];
+                grad_weight.data[at] += g * x.data[row * inputs + i];
             }
         }
     }
