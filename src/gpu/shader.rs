@@ -3,8 +3,8 @@
 //! A file is WGSL with these lines in it, each alone on its line:
 //!
 //! * `//!use shared/reduce.wgsl`: that file's text stands here, once per assembled shader.
-//! * `//!for i in 0..N` … `//!end`: the lines between, N times, with `$i` (or `${i}`) replaced by the number. Bounds are numbers,
-//!   constants or sums, differences, products and quotients of two of them.
+//! * `//!for i in 0..N` … `//!end`: the lines between, N times, with `$i` or `${i*STRIDE+1}` replaced by the number. Bounds and what
+//!   stands in braces are numbers, constants, loop variables, and sums, differences, products and quotients of them.
 //! * `//!if COND` … `//!else` … `//!end`: COND is a constant that is not 0, or `A == B`, `A != B`, `A < B`, `A > B`; `$i` may occur.
 //!
 //! The constants of a variant (tile sizes, baked shapes) go in front as `const NAME: u32 = …;` and are what
@@ -211,16 +211,12 @@ fn substitute(line: &str, names: &Names, out: &mut String) -> Result<(), String>
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         let tail = &rest[at + 1..];
-        let braced = tail.starts_with('{');
-        let word = if braced { &tail[1..] } else { tail };
-        let end = word.find(|c: char| !(c.is_alphanumeric() || (braced && c == '_'))).unwrap_or(word.len());
-        let name = &word[..end];
-        let value = names.get(name).ok_or_else(|| format!("unknown name ${name}"))?;
-        out.push_str(&value.to_string());
-        rest = &word[end..];
-        if braced {
-            rest = rest.strip_prefix('}').ok_or("no } behind ${")?;
-        }
+        let (expression, behind) = match tail.strip_prefix('{') {
+            Some(inner) => inner.split_once('}').ok_or("no } behind ${")?,
+            None => tail.split_at(tail.find(|c: char| !c.is_alphanumeric()).unwrap_or(tail.len())),
+        };
+        out.push_str(&number(expression, names)?.to_string());
+        rest = behind;
     }
     out.push_str(rest);
     out.push('\n');
@@ -261,6 +257,6 @@ mod tests {
         let error = expanded("//!for i in 0..M\n//!end", &[]).unwrap_err();
         assert!(error.contains("shaders/test") && error.contains("\"M\""), "{error}");
         assert!(expanded("//!for i in 0..2", &[]).unwrap_err().contains("no //!end"));
-        assert!(expanded("a$k", &[]).unwrap_err().contains("$k"));
+        assert!(expanded("a$k", &[]).unwrap_err().contains("\"k\""));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
 use super::{flat_groups, lanes};
 
@@ -42,6 +42,19 @@ pub fn scale(graph: &mut Graph, a: Value, factor: f32) -> Result<Value> {
 /// A copy of `a` in memory of its own.
 pub fn copy(graph: &mut Graph, a: Value) -> Result<Value> {
     combine(graph, &[(a, 1.0)])
+}
+
+/// A copy of `a` under another shape of as many elements.
+///
+/// # Errors
+/// [`Error::Shape`] when the number of elements differs.
+pub fn copy_as(graph: &mut Graph, a: Value, shape: impl Into<Shape>) -> Result<Value> {
+    let shape = shape.into();
+    if shape.elements() != graph.shape(a).elements() {
+        let problem = format!("{} does not become {shape}", graph.shape(a));
+        return Err(Error::shape("elementwise", problem, "keep the number of elements"));
+    }
+    Ok(graph.push1(Combine { coefficients: vec![1.0] }, &[a], shape))
 }
 
 /// `a·b`, element by element.
@@ -97,11 +110,15 @@ impl Op for Combine {
     fn backward(
         &self,
         graph: &mut Graph,
-        _: Node<'_>,
+        node: Node<'_>,
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
         let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
+        let shape = graph.shape(node.inputs[0]).clone();
+        if *graph.shape(grad_y) != shape {
+            return Ok(vec![Some(copy_as(graph, grad_y, shape)?)]);
+        }
         self.coefficients
             .iter()
             .zip(needs)
