@@ -585,7 +585,7 @@ impl Op for GradWeight {
         let taps = c.kh * c.kw;
         let sources = if c.has.second { vec![(1, 0, c.c1), (2, c.c1, c.c2)] } else { vec![(1, 0, c.c1)] };
         // Enough invocations to fill the device, and partial sums that stay small beside the activations.
-        let wanted = if device.kind == DeviceKind::Software { 256 } else { 32_768 };
+        let wanted: usize = if device.kind == DeviceKind::Software { 256 } else { 32_768 };
         let budget = (32 << 20) / 4;
         let mut workspace = 0;
         let mut launches = Vec::new();
