@@ -6,6 +6,7 @@ pub mod adam;
 pub mod attention;
 pub mod bilinear;
 pub mod clip;
+pub mod column_sum;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;

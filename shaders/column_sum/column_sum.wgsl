@@ -27,11 +27,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let g = at / (p.columns * chunks);
     let first = k * p.chunk;
     let last = min(first + p.chunk, p.rows);
-    var from = (g * p.rows + first) * p.columns + column;
+    var place = (g * p.rows + first) * p.columns + column;
     var sum = E();
     for (var r = first; r < last; r++) {
-        sum += x[from];
-        from += p.columns;
+        sum += x[place];
+        place += p.columns;
     }
     y[at] = sum;
 }

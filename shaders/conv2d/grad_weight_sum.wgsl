@@ -34,11 +34,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let i = (at / p.c_out) % p.c_in;
     let tap = at / (p.c_out * p.c_in);
     let stride = p.taps * p.rows * p.columns;
-    var from = (tap * p.rows + i) * p.columns + o;
+    var at_part = (tap * p.rows + i) * p.columns + o;
     var sum = 0.0;
     for (var chunk = 0u; chunk < p.chunks; chunk++) {
-        sum += part[from];
-        from += stride;
+        sum += part[at_part];
+        at_part += stride;
     }
     grad_w[p.first + o * p.per_o + i * p.per_i + (tap / p.kw) * p.per_y + (tap % p.kw) * p.per_x] = sum * p.scale;
 }

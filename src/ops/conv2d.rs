@@ -107,6 +107,7 @@ pub fn conv2d(
     let size = if flat { Size { n, h: 1, w: h * w, ho: 1, wo: h * w } } else { Size { n, h, w, ho, wo } };
     let op = Conv {
         size,
+        lines: if flat { h } else { 1 },
         c1,
         c2,
         c_out,
@@ -154,6 +155,7 @@ pub fn linear(
     let geometry = Conv2d::same(1);
     let op = Conv {
         size,
+        lines: if shape.rank() == 4 { shape[1] } else { 1 },
         c1: c_in,
         c2: 0,
         c_out,
@@ -264,6 +266,8 @@ impl Has {
 #[derive(Clone, Debug)]
 struct Conv {
     size: Size,
+    /// How many lines of the image stand in one row of `size`.
+    lines: usize,
     c1: usize,
     c2: usize,
     c_out: usize,
@@ -579,6 +583,8 @@ impl Op for GradWeight {
     fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
         let c = &self.conv;
         let Size { n, h, w, ho, wo } = c.size;
+        // Lines stay lines here: they are what the sum is cut into, and no loop may run over a whole image at once.
+        let (h, w, ho, wo) = (h * c.lines, w / c.lines, ho * c.lines, wo / c.lines);
         let px = [4, 2, 1].into_iter().find(|&p| p <= wo).unwrap_or(1);
         let oc = if c.c_out > 4 { 2 } else { 1 };
         let columns = c.c_out.next_multiple_of(4 * oc);

@@ -1,0 +1,150 @@
+//! `conv2d` and dense layers, with their epilogue.
+
+use langevin::ops::conv2d::{Conv2d, Epilogue, conv2d, linear};
+
+use crate::harness::OpCase;
+use crate::op_tests;
+use crate::reference::conv2d::Operands;
+use crate::reference::{Tensor, conv2d as reference, linear as dense};
+
+/// A shape and what surrounds it.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    n: usize,
+    h: usize,
+    w: usize,
+    c1: usize,
+    c2: usize,
+    c_out: usize,
+    k: usize,
+    geometry: Conv2d,
+    /// Bias, time embedding and residual, and a factor.
+    epilogue: bool,
+}
+
+const fn row(n: usize, [h, w]: [usize; 2], [c1, c2, c_out]: [usize; 3], k: usize, epilogue: bool) -> Row {
+    let geometry = Conv2d { stride: 1, pad: [k / 2; 4], dilation: 1 };
+    Row { n, h, w, c1, c2, c_out, k, geometry, epilogue }
+}
+
+const fn with(row: Row, stride: usize, pad: [usize; 4], dilation: usize) -> Row {
+    Row { geometry: Conv2d { stride, pad, dilation }, ..row }
+}
+
+/// 1, primes, sizes off the tile, n > 1, channels that come out even and that do not, two inputs, every geometry in use.
+const TABLE: &[Row] = &[
+    row(1, [1, 1], [1, 0, 1], 1, false),
+    row(1, [1, 1], [1, 0, 1], 3, true),
+    row(2, [7, 5], [3, 0, 5], 3, true),
+    row(1, [8, 8], [4, 0, 8], 3, false),
+    row(2, [9, 11], [8, 0, 12], 3, true),
+    row(2, [16, 16], [16, 0, 16], 3, true),
+    row(3, [4, 4], [32, 0, 24], 3, true),
+    row(1, [5, 17], [17, 0, 5], 1, true),
+    row(2, [8, 8], [24, 0, 40], 1, true),
+    row(2, [8, 8], [8, 12, 16], 3, true),
+    row(2, [6, 7], [5, 3, 7], 3, true),
+    row(2, [6, 6], [16, 8, 8], 1, false),
+    row(1, [13, 13], [4, 0, 6], 5, true),
+    with(row(2, [8, 8], [16, 0, 16], 3, true), 2, [0, 1, 0, 1], 1),
+    with(row(2, [9, 7], [5, 0, 17], 3, false), 2, [0, 1, 0, 1], 1),
+    with(row(1, [10, 10], [8, 0, 8], 3, true), 2, [0, 0, 0, 0], 1),
+    with(row(2, [9, 9], [8, 0, 8], 3, false), 1, [2, 2, 2, 2], 2),
+    with(row(2, [9, 9], [5, 0, 17], 3, true), 1, [1, 1, 1, 1], 4),
+    with(row(1, [6, 6], [4, 0, 4], 1, false), 1, [1, 0, 2, 0], 1),
+    with(row(1, [6, 5], [4, 4, 8], 3, true), 1, [2, 2, 2, 2], 1),
+];
+
+fn case(row: Row) -> OpCase {
+    let Row { n, h, w, c1, c2, c_out, k, geometry, epilogue } = row;
+    let conv = reference::Conv2d {
+        stride: geometry.stride,
+        pad: geometry.pad,
+        dilation: geometry.dilation,
+        scale: if epilogue { 0.75 } else { 1.0 },
+    };
+    let [ho, wo] = conv.out_size([h, w], [k, k]);
+    let mut inputs = vec![Tensor::normal(&[n, h, w, c1], 1)];
+    if c2 > 0 {
+        inputs.push(Tensor::normal(&[n, h, w, c2], 2));
+    }
+    let at = inputs.len();
+    inputs.push(Tensor::normal(&[c_out, c1 + c2, k, k], 3));
+    if epilogue {
+        inputs.push(Tensor::normal(&[c_out], 4));
+        inputs.push(Tensor::normal(&[n, c_out], 5));
+        inputs.push(Tensor::normal(&[n, ho, wo, c_out], 6));
+    }
+    let parameters: &[usize] = if epilogue { &[at, at + 1] } else { &[at] };
+    let per_image: Vec<usize> = (0..inputs.len()).filter(|i| !parameters.contains(i)).collect();
+    let unpack = move |t: &[Tensor]| Operands {
+        x: t[0].clone(),
+        second: (c2 > 0).then(|| t[1].clone()),
+        weight: t[at].clone(),
+        bias: epilogue.then(|| t[at + 1].clone()),
+        temb: epilogue.then(|| t[at + 2].clone()),
+        residual: epilogue.then(|| t[at + 3].clone()),
+    };
+    OpCase::new(
+        format!("{row:?}"),
+        inputs,
+        move |g, v| {
+            let mut behind = Epilogue::default();
+            if epilogue {
+                let (bias, temb, residual) = (Some(v[at + 1]), Some(v[at + 2]), Some(v[at + 3]));
+                behind = Epilogue { bias, temb, residual, scale: 0.75 };
+            }
+            conv2d(g, v[0], (c2 > 0).then(|| v[1]), v[at], geometry, behind)
+        },
+        move |t| conv.forward(&unpack(t)),
+    )
+    .gradient(move |t, g| {
+        let grad = conv.backward(&unpack(t), g);
+        [Some(grad.x), grad.second, Some(grad.weight), grad.bias, grad.temb, grad.residual]
+            .into_iter()
+            .flatten()
+            .collect()
+    })
+    .parameters(parameters)
+    .per_image(&per_image)
+}
+
+/// A dense layer over the last axis of `shape`.
+fn dense_case(shape: &'static [usize], c_out: usize, input_first: bool) -> OpCase {
+    let c_in = shape[shape.len() - 1];
+    let weight = if input_first { [c_in, c_out] } else { [c_out, c_in] };
+    let layout = if input_first { dense::Layout::InOut } else { dense::Layout::OutIn };
+    OpCase::new(
+        format!("linear {shape:?} to {c_out}, input first {input_first}"),
+        vec![Tensor::normal(shape, 1), Tensor::normal(&weight, 2), Tensor::normal(&[c_out], 3)],
+        move |g, v| linear(g, v[0], v[1], input_first, Epilogue::bias(v[2])),
+        move |t| dense::forward(layout, &t[0], &t[1], Some(&t[2])),
+    )
+    .gradient(move |t, g| dense::backward(layout, &t[0], &t[1], g).to_vec())
+    .parameters(&[1, 2])
+    .per_image(&[0])
+}
+
+fn cases() -> Vec<OpCase> {
+    // The plain kernel takes 64 outputs a workgroup: 66,049 workgroups.
+    let mut cases = vec![case(row(1, [1028, 1028], [1, 0, 4], 1, false)).heavy()];
+    cases.extend(TABLE.iter().map(|&row| case(row)));
+    for input_first in [false, true] {
+        let table: [(&[usize], usize); 4] = [(&[1, 1], 1), (&[3, 7], 5), (&[2, 16], 64), (&[2, 3, 5, 12], 8)];
+        for (shape, c_out) in table {
+            cases.push(dense_case(shape, c_out, input_first));
+        }
+    }
+    cases
+}
+
+op_tests! { "conv2d", cases; forward, backward, sliced, images, reference }
+
+#[test]
+fn errors_name_both_shapes() {
+    let mut g = langevin::graph::Graph::new();
+    let x = g.input("x", [1, 8, 8, 4]);
+    let w = g.input("w", [8, 5, 3, 3]);
+    let error = conv2d(&mut g, x, None, w, Conv2d::same(3), Epilogue::default()).unwrap_err().to_string();
+    assert!(error.contains("conv2d") && error.contains("4 channels") && error.contains("8x5x3x3"), "{error}");
+}
