@@ -11,6 +11,9 @@ mod context;
 mod fields;
 mod init;
 mod ops;
+mod rk45;
+mod samplers;
+mod sde;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +30,14 @@ use context::Context;
 type Run = fn(&Case, &Context) -> Result<Report, String>;
 
 /// Every category that can be run. A folder of another name fails, case by case.
-const CATEGORIES: &[(&str, Run)] = &[("init", init::run), ("ops", ops::run)];
+// One a line, so that rooms can be added side by side.
+#[rustfmt::skip]
+const CATEGORIES: &[(&str, Run)] = &[
+    ("init", init::run),
+    ("ops", ops::run),
+    ("samplers", samplers::run),
+    ("sde", sde::run),
+];
 
 /// Where the last panic happened and what it said; a case's panic is that case's failure.
 static PANIC: Mutex<String> = Mutex::new(String::new());

@@ -236,15 +236,30 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> VecState<F> {
     }
 }
 
-/// Σ_j weights[j]·slopes[j][i].
+/// Σ_j weights[j]·slopes[j][i], for as many slopes as there are; weights beyond them are 0.
+///
+/// The terms are fused and grouped by four, two and one as scipy's linear algebra does it: close to a singularity the
+/// last bits of these sums decide the digits of the state, and so they can be compared.
 fn combine(slopes: &[Vec<f64>], weights: &[f64], i: usize) -> f64 {
-    slopes.iter().zip(weights).map(|(k, w)| k[i] * w).sum()
+    let mut sum = 0.0;
+    let mut at = 0;
+    for size in [4, 2, 1] {
+        while slopes.len() - at >= size {
+            let (k, w) = (&slopes[at..at + size], &weights[at..at + size]);
+            sum += match size {
+                1 => k[0][i] * w[0],
+                _ => (2..size).fold(k[0][i].mul_add(w[0], k[1][i] * w[1]), |s, j| k[j][i].mul_add(w[j], s)),
+            };
+            at += size;
+        }
+    }
+    sum
 }
 
 fn rms(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     // An empty state has no error.
     let n = values.len().max(1) as f64;
-    values.map(|v| v * v).sum::<f64>().sqrt() / n.sqrt()
+    values.fold(0.0, |sum: f64, v| v.mul_add(v, sum)).sqrt() / n.sqrt()
 }
 
 impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {

@@ -1,0 +1,79 @@
+//! The ODE solver alone, on vector fields in closed form.
+
+use langevin::sampling::rk45::{Tolerance, VecState, solve};
+
+use crate::case::{Case, Tensor};
+use crate::check::Report;
+use crate::fields::Fields;
+
+/// Accepted times and states within this.
+const TOLERANCE: f64 = 1e-9;
+
+/// Runs `samplers/rk45_analytic`: y′ = A y and y′ = −y³ + sin 5t, forwards and backwards.
+pub fn run(case: &Case) -> Result<Report, String> {
+    let matrix = case.tensor("A")?.data;
+    let y0 = case.tensor("y0")?.data;
+    let mut report = Report::new();
+    let runs = case.key("runs")?.as_object().ok_or("`runs` is not an object")?;
+    for (name, value) in runs {
+        let field: &dyn Fn(f64, &[f64], &mut [f64]) = match name.split('_').next() {
+            Some("linear") => &|_, y, slope| {
+                for (row, k) in matrix.chunks(y.len()).zip(slope) {
+                    *k = row.iter().zip(y).map(|(a, y)| a * y).sum();
+                }
+            },
+            Some("cubic") => &|t, y, slope| {
+                for (y, k) in y.iter().zip(slope) {
+                    *k = -y.powf(3.0) + (5.0 * t).sin();
+                }
+            },
+            _ => return Err(format!("runs.{name}: unknown vector field")),
+        };
+        one(
+            case,
+            name,
+            &Fields::new(format!("runs.{name}"), value)?,
+            VecState::new(y0.clone(), field),
+            &mut report,
+        )?;
+    }
+    Ok(report)
+}
+
+fn one<F: FnMut(f64, &[f64], &mut [f64])>(
+    case: &Case,
+    name: &str,
+    run: &Fields,
+    mut state: VecState<F>,
+    report: &mut Report,
+) -> Result<(), String> {
+    let span = run.f64s("t_span")?;
+    let [t0, t1] = span[..] else { return Err(format!("runs.{name}.t_span is not a pair")) };
+    let tolerance = Tolerance::new(run.f64("rtol")?, run.f64("atol")?).map_err(|e| e.to_string())?;
+    let (mut times, mut states) = (vec![t0], state.y().to_vec());
+    let d = states.len();
+    let solved = solve(&mut state, t0, t1, tolerance, |t, state| {
+        times.push(t);
+        states.extend(state.y());
+        Ok(())
+    });
+    let solved = solved.map_err(|e| format!("runs.{name}: {e}"))?;
+    let nfev = run.usize("nfev")?;
+    report.require(solved.nfe == nfev, || format!("{name}: nfev got {}, expected {nfev}", solved.nfe));
+
+    let expected = run.f64s("t")?;
+    let (got, expected) = (Tensor::new([times.len()], times), Tensor::new([expected.len()], expected));
+    report.compare(&format!("{name}.t"), &got, &expected, |_| TOLERANCE);
+    // States that grow are held to the tolerance relative to their size.
+    let scaled = |v: f64| TOLERANCE * v.abs().max(1.0);
+    let last = run.f64s("y_final")?;
+    let (got, expected) = (Tensor::new([d], state.y().to_vec()), Tensor::new([last.len()], last));
+    report.compare(&format!("{name}.y_final"), &got, &expected, |i| scaled(expected.data[i]));
+    // The file has these in f32.
+    let expected = case.tensor(&format!("{name}.y"))?;
+    let got = Tensor::new([states.len() / d, d], states);
+    report.compare(&format!("{name}.y"), &got, &expected, |i| {
+        scaled(expected.data[i]) + f64::from(f32::EPSILON) * expected.data[i].abs()
+    });
+    run.finish()
+}
