@@ -6,6 +6,9 @@ use crate::case::{Case, Tensor};
 use crate::check::Report;
 use crate::fields::Fields;
 
+/// Writes the slope at (t, y).
+type Field<'a> = dyn Fn(f64, &[f64], &mut [f64]) + 'a;
+
 /// Accepted times and states within this.
 const TOLERANCE: f64 = 1e-9;
 
@@ -16,7 +19,7 @@ pub fn run(case: &Case) -> Result<Report, String> {
     let mut report = Report::new();
     let runs = case.key("runs")?.as_object().ok_or("`runs` is not an object")?;
     for (name, value) in runs {
-        let field: &dyn Fn(f64, &[f64], &mut [f64]) = match name.split('_').next() {
+        let field: &Field = match name.split('_').next() {
             Some("linear") => &|_, y, slope| {
                 for (row, k) in matrix.chunks(y.len()).zip(slope) {
                     *k = row.iter().zip(y).map(|(a, y)| a * y).sum();
