@@ -1,7 +1,11 @@
 //! One table of cases per op, run in every mode.
 
+mod broadcast;
 mod column_sum;
 mod conv2d;
+mod dropout;
 mod elementwise;
+mod philox;
+mod reduce;
 mod resample;
 mod upfirdn2d;

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod adam;
 pub mod attention;
 pub mod bilinear;
+pub mod broadcast;
 pub mod clip;
 pub mod column_sum;
 pub mod conv2d;

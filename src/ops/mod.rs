@@ -4,9 +4,13 @@
 //! [`Op`](crate::graph::Op). Its kernels are in `shaders/<stem>/`, its test in `kernels-tests/ops/<stem>.rs`, its f64 reference in
 //! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
 
+pub mod broadcast;
 pub mod column_sum;
 pub mod conv2d;
+pub mod dropout;
 pub mod elementwise;
+pub mod philox;
+pub mod reduce;
 pub mod resample;
 pub mod upfirdn2d;
 

@@ -1,0 +1,211 @@
+//! One number for a whole image: products, sums and copies.
+
+use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+
+use super::{flat_groups, lanes, reduce};
+
+/// Most terms of [`combine_images`]: two bindings each, and one for the result.
+const MOST: usize = 3;
+
+/// `x·s[image]`: `x` is `n …`, `s` is `n`.
+///
+/// # Errors
+/// [`Error::Shape`] when `s` has not one number per image.
+pub fn scale_images(graph: &mut Graph, x: Value, s: Value) -> Result<Value> {
+    combine_images(graph, &[(x, s, 1.0)])
+}
+
+/// `Σ k·x·s[image]` over one to three terms `(x, s, k)`: all `x` are `n …`, all `s` are `n`. A perturbed image is
+/// `mean[image]·x + std[image]·z`.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes differ or there are no terms, or more than three.
+pub fn combine_images(graph: &mut Graph, terms: &[(Value, Value, f32)]) -> Result<Value> {
+    if terms.is_empty() || terms.len() > MOST {
+        let problem = format!("{} terms", terms.len());
+        return Err(Error::shape("broadcast", problem, "give one to three"));
+    }
+    let shape = graph.shape(terms[0].0).clone();
+    for &(x, s, _) in terms {
+        if *graph.shape(x) != shape {
+            let problem = format!("{shape} against {}", graph.shape(x));
+            return Err(Error::shape("broadcast", problem, "give terms of one shape"));
+        }
+        check(graph, &shape, s)?;
+    }
+    let inputs: Vec<Value> = terms.iter().flat_map(|t| [t.0, t.1]).collect();
+    Ok(graph.push1(Combine { coefficients: terms.iter().map(|t| t.2).collect() }, &inputs, shape))
+}
+
+/// `x + s[image]`: `x` is `n …`, `s` is `n`.
+///
+/// # Errors
+/// [`Error::Shape`] when `s` has not one number per image.
+pub fn add_images(graph: &mut Graph, x: Value, s: Value) -> Result<Value> {
+    let shape = graph.shape(x).clone();
+    check(graph, &shape, s)?;
+    Ok(graph.push1(Add, &[x, s], shape))
+}
+
+/// `factor·s[image]` at every element of an image: `s` is `n`, or any shape of which each number fills an equal run of `shape`.
+///
+/// # Errors
+/// [`Error::Shape`] when `shape` has not a whole number of elements for each one of `s`.
+pub fn spread(graph: &mut Graph, s: Value, shape: impl Into<Shape>, factor: f32) -> Result<Value> {
+    let shape = shape.into();
+    let (given, rows) = (graph.shape(s), graph.shape(s).elements());
+    if rows == 0 || shape.elements() == 0 || !shape.elements().is_multiple_of(rows) {
+        let problem = format!("{given} does not spread over {shape}");
+        return Err(Error::shape("broadcast", problem, "give one number for each image"));
+    }
+    Ok(graph.push1(Spread { factor, rows }, &[s], shape))
+}
+
+fn check(graph: &Graph, shape: &Shape, s: Value) -> Result<()> {
+    let n = shape.dims().first().copied().unwrap_or(0);
+    if n == 0 || shape.elements() == 0 || *graph.shape(s) != Shape::from([n]) {
+        let problem = format!("{} for the images of {shape}", graph.shape(s));
+        return Err(Error::shape("broadcast", problem, "give one number per image"));
+    }
+    Ok(())
+}
+
+/// Elements of an image, and how many a kernel takes at once.
+fn per_image(shape: &Shape) -> (usize, usize) {
+    let size = shape.elements() / shape[0];
+    (size, lanes(size))
+}
+
+#[derive(Debug)]
+struct Combine {
+    coefficients: Vec<f32>,
+}
+
+impl Op for Combine {
+    fn stem(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let y = io.output(0);
+        let (size, v) = per_image(y);
+        let terms = self.coefficients.len();
+        let mut launch = Launch::new("broadcast/scale.wgsl").constant("V", v).constant("TERMS", terms);
+        for i in 0..2 * terms {
+            launch = launch.read(Operand::Input(i));
+        }
+        launch = launch.write(Operand::Output(0)).word(size / v).word(y.elements() / v);
+        for &coefficient in &self.coefficients {
+            launch = launch.float(coefficient);
+        }
+        vec![Candidate::plain(vec![
+            launch.grid(flat_groups(y.elements(), v), 1, 1).flops((3 * terms * y.elements()) as f64),
+        ])]
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
+        let mut result = Vec::new();
+        for (i, &k) in self.coefficients.iter().enumerate() {
+            let (x, s) = (node.inputs[2 * i], node.inputs[2 * i + 1]);
+            let by_x = needs[2 * i].then(|| combine_images(graph, &[(grad_y, s, k)])).transpose()?;
+            let by_s = needs[2 * i + 1].then(|| reduce::dot_images(graph, grad_y, x, k)).transpose()?;
+            result.extend([by_x, by_s]);
+        }
+        Ok(result)
+    }
+}
+
+#[derive(Debug)]
+struct Add;
+
+impl Op for Add {
+    fn stem(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let y = io.output(0);
+        let (size, v) = per_image(y);
+        let mut launch = Launch::new("broadcast/add.wgsl")
+            .constant("V", v)
+            .constant("IN_PLACE", io.in_place.into())
+            .read(Operand::Input(1));
+        if !io.in_place {
+            launch = launch.read(Operand::Input(0));
+        }
+        let launch = launch
+            .write(Operand::Output(0))
+            .word(size / v)
+            .word(y.elements() / v)
+            .float(1.0)
+            .grid(flat_groups(y.elements(), v), 1, 1)
+            .flops(y.elements() as f64);
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        _: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
+        Ok(vec![needs[0].then_some(grad_y), needs[1].then(|| reduce::sum_images(graph, grad_y)).transpose()?])
+    }
+}
+
+#[derive(Debug)]
+struct Spread {
+    factor: f32,
+    /// Numbers in `s`.
+    rows: usize,
+}
+
+impl Op for Spread {
+    fn stem(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let y = io.output(0);
+        let size = y.elements() / self.rows;
+        let v = lanes(size);
+        let launch = Launch::new("broadcast/spread.wgsl")
+            .constant("V", v)
+            .read(Operand::Input(0))
+            .write(Operand::Output(0))
+            .word(size / v)
+            .word(y.elements() / v)
+            .float(self.factor)
+            .grid(flat_groups(y.elements(), v), 1, 1)
+            .flops(y.elements() as f64);
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
+        let shape = graph.shape(node.inputs[0]).clone();
+        let sum = reduce::sum_runs(graph, grad_y, shape, self.factor)?;
+        Ok(vec![Some(sum)])
+    }
+}

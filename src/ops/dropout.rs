@@ -1,0 +1,96 @@
+//! Dropout (Srivastava et al. 2014). The mask is drawn again in the backward pass, never stored.
+
+use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::philox::{Purpose, Source};
+use super::{FLAT, lanes};
+
+/// Sets each element of `x` (n first) to 0 with probability `rate` and divides the others by `1 − rate`. The mask follows from
+/// `source` and `layer`; a rate of 0 gives `x` itself.
+///
+/// # Errors
+/// [`Error::Invalid`] when the rate is not in [0, 1), [`Error::Shape`] when the source does not fit `x`.
+pub fn dropout(graph: &mut Graph, x: Value, rate: f64, source: Source, layer: usize) -> Result<Value> {
+    if !(0.0..1.0).contains(&rate) {
+        return Err(Error::invalid("dropout", rate, "give a rate from 0 to below 1"));
+    }
+    if rate == 0.0 {
+        return Ok(x);
+    }
+    let shape = graph.shape(x).clone();
+    source.check(graph, "dropout", &shape)?;
+    let op = Dropout { rate, purpose: Purpose::DROPOUT.at(layer) };
+    Ok(graph.push1(op, &[x, source.seed, source.images, source.step], shape))
+}
+
+/// An element stays where its word is at least this; off by 2⁻³³ at most.
+fn threshold(rate: f64) -> u32 {
+    (rate * f64::from(u32::MAX)).round() as u32
+}
+
+#[derive(Clone, Debug)]
+struct Dropout {
+    rate: f64,
+    purpose: Purpose,
+}
+
+impl Op for Dropout {
+    fn stem(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let y = io.output(0);
+        let size = y.elements() / y[0];
+        let blocks = size.div_ceil(4);
+        let count = y[0] * blocks;
+        let mut launch = Launch::new("dropout/dropout.wgsl")
+            .constant("V", lanes(size))
+            .constant("IN_PLACE", io.in_place.into())
+            .read(Operand::Input(1))
+            .read(Operand::Input(2))
+            .read(Operand::Input(3));
+        if !io.in_place {
+            launch = launch.read(Operand::Input(0));
+        }
+        let launch = launch
+            .write(Operand::Output(0))
+            .word(size)
+            .word(blocks)
+            .word(count)
+            .word(Source::seed_stride(io.input(1)))
+            .word(self.purpose.word() as usize)
+            .word(threshold(self.rate) as usize)
+            .float((1.0 / (1.0 - self.rate)) as f32)
+            .grid(count.div_ceil(FLAT), 1, 1)
+            .flops(self.flops(io));
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let mut result = vec![None; needs.len()];
+        if let (Some(grad_y), true) = (grads[0], needs[0]) {
+            let shape = graph.shape(grad_y).clone();
+            let inputs = [grad_y, node.inputs[1], node.inputs[2], node.inputs[3]];
+            result[0] = Some(graph.push1(self.clone(), &inputs, shape));
+        }
+        Ok(result)
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        // The cipher's integer operations, as in philox.
+        100.0 * io.output(0).elements() as f64
+    }
+}
