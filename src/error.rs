@@ -101,6 +101,22 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The disk is full. Files are written under a temporary name, so the one that was there is intact.
+    #[error("the disk is full: {path} needs {needed} bytes; what was saved before is intact. Free some space and try again", path = path.display())]
+    StorageFull {
+        /// The file.
+        path: PathBuf,
+        /// What it needs.
+        needed: u64,
+    },
+    /// Another process writes to the same work folder.
+    #[error("{path} is held by {holder}, which writes to this folder; end it, or give another folder", path = path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process, as far as is known.
+        holder: String,
+    },
     /// A file is not what it should be.
     #[error("{path}: {problem}", path = path.display())]
     Format {
