@@ -132,6 +132,8 @@ impl<'a> Runner<'a> {
             repeated = replay().unwrap_or_else(|e| fail(e));
             plan.set_dispatch_budget(SHORTEST);
             let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
+                // What an earlier replay left must not stand in for a slice that did not run.
+                plan.poison()?;
                 self.write(&traced, &mut plan)?;
                 plan.run()?;
                 traced.targets.iter().map(|&target| plan.read(target)).collect()

@@ -35,7 +35,7 @@ impl Source {
         let opens_tests = |at: usize| {
             code[at].contains("#[cfg(test)]") && code[at..].iter().take(2).any(|l| l.contains('{'))
         };
-        let tests_from = match path.ends_with("/tests.rs") {
+        let tests_from = match path.ends_with("tests.rs") {
             true => 0,
             false => (0..code.len()).find(|&at| opens_tests(at)).unwrap_or(code.len()),
         };

@@ -5,15 +5,22 @@ use std::collections::{HashMap, HashSet};
 use super::op::Node;
 use super::trace::{Graph, Value};
 use crate::error::{Error, Result};
-use crate::ops;
+
+/// Appends the sum of two values of one shape.
+pub type Sum = fn(&mut Graph, Value, Value) -> Result<Value>;
 
 impl Graph {
     /// Appends the gradient of `Σ seed·value` over `seeds` (value, seed) by each value of `wrt`; nothing is appended for any other.
-    /// `None` where nothing depends on the value.
+    /// `None` where nothing depends on the value. Gradients that meet are added by `sum`, since this room knows no op.
     ///
     /// # Errors
     /// [`Error::Shape`] when a seed has not its value's shape.
-    pub fn backward(&mut self, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+    pub fn differentiate(
+        &mut self,
+        seeds: &[(Value, Value)],
+        wrt: &[Value],
+        sum: Sum,
+    ) -> Result<Vec<Option<Value>>> {
         let traced = self.nodes.len();
         let needed = self.dependents(wrt, traced);
         let mut grads: HashMap<Value, Value> = HashMap::new();
@@ -22,7 +29,7 @@ impl Graph {
                 let problem = format!("the seed is {}, its value is {}", self.shape(seed), self.shape(value));
                 return Err(Error::shape("backward", problem, "give a seed of the value's shape"));
             }
-            self.accumulate(&mut grads, value, seed)?;
+            self.accumulate(&mut grads, value, seed, sum)?;
         }
         for index in (0..traced).rev() {
             let node = self.nodes[index].clone();
@@ -39,16 +46,22 @@ impl Graph {
             let computed = self.scoped(&scope, |g| node.op.backward(g, view, &upstream, &needs))?;
             for ((&input, gradient), need) in node.inputs.iter().zip(computed).zip(needs) {
                 if let (Some(gradient), true) = (gradient, need) {
-                    self.accumulate(&mut grads, input, gradient)?;
+                    self.accumulate(&mut grads, input, gradient, sum)?;
                 }
             }
         }
         Ok(wrt.iter().map(|v| grads.get(v).copied()).collect())
     }
 
-    fn accumulate(&mut self, grads: &mut HashMap<Value, Value>, value: Value, gradient: Value) -> Result<()> {
+    fn accumulate(
+        &mut self,
+        grads: &mut HashMap<Value, Value>,
+        value: Value,
+        gradient: Value,
+        sum: Sum,
+    ) -> Result<()> {
         let total = match grads.get(&value) {
-            Some(&sum) => ops::elementwise::add(self, sum, gradient)?,
+            Some(&so_far) => sum(self, so_far, gradient)?,
             None => gradient,
         };
         grads.insert(value, total);

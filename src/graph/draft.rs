@@ -2,67 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 
+use super::choice::Choice;
 use super::liveness::{self, Interval};
-use super::op::{Candidate, Io, Launch, Operand};
+use super::op::{Launch, Operand};
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
 use crate::gpu::{Capabilities, Kernel};
-
-/// Picks one of the candidates of an op: given its stem, its operands and the candidates, the index of one.
-pub type Pick = dyn Fn(&str, &Io, &[Candidate]) -> usize + Send + Sync;
-
-/// How kernels are chosen.
-#[derive(Clone, Default)]
-pub enum Choice {
-    /// The op's own order: the first candidate.
-    #[default]
-    Heuristic,
-    /// The first candidate of one of these classes where there is one, else the first candidate.
-    Classes(Vec<String>),
-    /// By a function: a tuner's record, or a test that goes through all of them.
-    Pick(Arc<Pick>),
-}
-
-impl Choice {
-    /// `LANGEVIN_KERNELS=winograd2,implicit` forces classes; unset is the heuristic.
-    pub fn from_env() -> Self {
-        match std::env::var("LANGEVIN_KERNELS") {
-            Ok(classes) if !classes.trim().is_empty() => {
-                Self::Classes(classes.split(',').map(|c| c.trim().to_owned()).collect())
-            }
-            _ => Self::Heuristic,
-        }
-    }
-
-    fn index(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
-        match self {
-            Self::Heuristic => 0,
-            Self::Classes(classes) => {
-                classes.iter().find_map(|class| candidates.iter().position(|c| c.class == class)).unwrap_or(0)
-            }
-            Self::Pick(pick) => pick(stem, io, candidates).min(candidates.len() - 1),
-        }
-    }
-}
-
-impl fmt::Debug for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Heuristic => f.write_str("Heuristic"),
-            Self::Classes(classes) => f.debug_tuple("Classes").field(classes).finish(),
-            Self::Pick(_) => f.write_str("Pick"),
-        }
-    }
-}
 
 /// How to draft.
 #[derive(Clone, Debug, Default)]
 pub struct DraftOptions {
     /// How kernels are chosen. [`Choice::from_env`] honours `LANGEVIN_KERNELS`.
     pub choice: Choice,
-    /// Allocate a guard zone behind every shared buffer, for `Plan::check_guards`.
+    /// For tests: no two tensors share memory, each has a guard zone behind it (`Plan::guards_hold`), and scratch memory begins as
+    /// NaN (`Plan::poison`).
     pub guards: bool,
 }
 
@@ -390,12 +344,18 @@ impl<'a> Drafting<'a> {
     }
 
     fn interval(&mut self, bytes: u64, start: usize, end: usize) -> usize {
-        self.intervals.push(Interval { bytes: bytes.max(16).next_multiple_of(16), start, end });
+        // A guard zone begins right behind the last element.
+        let bytes =
+            if self.options.guards { bytes.next_multiple_of(4) } else { bytes.max(16).next_multiple_of(16) };
+        self.intervals.push(Interval { bytes, start, end });
         self.intervals.len() - 1
     }
 
     fn finish(self) -> Result<Draft> {
-        let assignment = liveness::assign(&self.intervals);
+        let assignment = match self.options.guards {
+            true => liveness::apart(&self.intervals),
+            false => liveness::assign(&self.intervals),
+        };
         let shared =
             |interval: usize, bytes: u64| Place::Shared { buffer: assignment.buffer[interval], bytes };
         let place_of = |value: Value| -> Place {

@@ -42,6 +42,11 @@ pub(super) fn assign(intervals: &[Interval]) -> Assignment {
     result
 }
 
+/// A buffer for each interval alone.
+pub(super) fn apart(intervals: &[Interval]) -> Assignment {
+    Assignment { buffer: (0..intervals.len()).collect(), sizes: intervals.iter().map(|i| i.bytes).collect() }
+}
+
 /// The largest sum of bytes alive at one node: no assignment can need less.
 pub(super) fn peak(intervals: &[Interval]) -> u64 {
     let last = intervals.iter().map(|i| i.end).max().unwrap_or(0);

@@ -4,15 +4,20 @@
 //! and says the memory without allocating any; [`Draft::build`] makes the [`Plan`] that is replayed.
 
 mod backward;
+mod choice;
 mod draft;
+mod guards;
 mod liveness;
 mod op;
 mod parameters;
 mod plan;
+mod schedule;
 mod shape;
 mod trace;
 
-pub use draft::{Choice, Chosen, Draft, DraftOptions, Memory, Pick};
+pub use backward::Sum;
+pub use choice::{Choice, Pick};
+pub use draft::{Chosen, Draft, DraftOptions, Memory};
 pub use op::{Candidate, Io, Launch, Node, Op, Operand, Tensor};
 pub use parameters::{ParameterLayout, ParameterSet, Slot};
 pub use plan::{Plan, Resources};

@@ -2,24 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::draft::{Draft, Memory, Place, Placed};
+use super::guards::Guards;
 use super::parameters::{ParameterLayout, ParameterSet};
+use super::schedule::{DISPATCH_BUDGET, Item, Measured, Schedule};
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
-use crate::gpu::{Binding, Buffer, DeviceKind, Dispatch, Gpu, Pipeline};
-
-/// Workgroups that one dispatch may have each way.
-const GRID_LIMIT: u32 = 65_535;
-/// A dispatch measured above this is cut; half of the promise of 100 ms, since other work may share the device.
-const DISPATCH_BUDGET: Duration = Duration::from_millis(50);
-/// Work in one submission; well under the promise of 500 ms, and long against the 35 µs that a submission costs.
-const SUBMISSION_BUDGET: Duration = Duration::from_millis(200);
-/// Submissions that may wait in the queue: enough to keep the device busy, few enough to keep memory flat.
-const IN_FLIGHT: usize = 3;
-/// Guard zone behind a shared buffer, and the word that fills it.
-const GUARD: (u64, u32) = (1024, 0x7fc0_dead);
+use crate::gpu::{Binding, Buffer, Gpu};
 
 /// Memory of the caller that a plan uses in place of its own.
 #[derive(Clone, Debug, Default)]
@@ -47,62 +38,28 @@ impl Resources {
     }
 }
 
-/// A launch with its pipeline and memory.
-#[derive(Debug)]
-struct Item {
-    pipeline: Pipeline,
-    bindings: Vec<Binding>,
-    uniform: Vec<u32>,
-    grid: [u32; 3],
-    flops: f64,
-    label: String,
-}
-
-/// Dispatches in order, and where submissions end.
-#[derive(Debug, Default)]
-struct Schedule {
-    dispatches: Vec<Dispatch>,
-    /// The item of each dispatch.
-    owner: Vec<usize>,
-    /// End of each submission in `dispatches`.
-    ends: Vec<usize>,
-    /// How often the whole list fits into one submission.
-    repeats: usize,
-}
-
-/// What is known of the times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Measured {
-    /// Nothing: cuts follow an estimate; pipelines may still compile at first use.
-    Nothing,
-    /// One replay has run: the next one is measured.
-    Warm,
-    /// Cuts follow measured times.
-    Done,
-}
-
 /// A graph on a device, ready to replay: only the contents of input buffers change.
 #[derive(Debug)]
 pub struct Plan {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     graph: Graph,
     memory: Memory,
     places: HashMap<Value, Place>,
     shared: Vec<Buffer>,
     external: HashMap<Value, Binding>,
     sets: HashMap<String, ParameterSet>,
-    uniforms: Buffer,
-    uniform_slot: u64,
-    uniform_slots: usize,
-    prepare: Vec<Item>,
-    step: Vec<Item>,
-    prepare_schedule: Schedule,
-    schedule: Schedule,
-    times: Vec<Duration>,
-    measured: Measured,
-    prepared: bool,
-    budget: Duration,
-    guards: Option<Vec<u64>>,
+    pub(super) uniforms: Buffer,
+    pub(super) uniform_slot: u64,
+    pub(super) uniform_slots: usize,
+    pub(super) prepare: Vec<Item>,
+    pub(super) step: Vec<Item>,
+    pub(super) prepare_schedule: Schedule,
+    pub(super) schedule: Schedule,
+    pub(super) times: Vec<Duration>,
+    pub(super) measured: Measured,
+    pub(super) prepared: bool,
+    pub(super) budget: Duration,
+    guards: Guards,
 }
 
 impl Draft {
@@ -113,16 +70,14 @@ impl Draft {
     pub fn build(&self, gpu: &Gpu, resources: Resources) -> Result<Plan> {
         let kernels: Vec<_> = self.kernels().collect();
         let pipelines = gpu.pipelines(&kernels)?;
-        let guard = if self.options.guards { GUARD.0 } else { 0 };
-        let shared: Vec<Buffer> =
-            self.shared.iter().map(|&b| gpu.buffer("shared", b + guard)).collect::<Result<_>>()?;
-        let prepared: Vec<Buffer> =
-            self.prepared.iter().map(|&b| gpu.buffer("prepared", b)).collect::<Result<_>>()?;
+        let mut guards = Guards::new(self.options.guards);
+        let shared = guards.scratch(gpu, "shared", &self.shared)?;
+        let prepared = guards.scratch(gpu, "prepared", &self.prepared)?;
         let Resources { mut sets, bindings: mut external } = resources;
         self.allocate_sets(gpu, &mut sets)?;
         for (&value, place) in &self.values {
             if matches!(place, Place::External(_)) {
-                self.allocate_external(gpu, value, &mut external)?;
+                self.allocate_external(gpu, value, &mut external, &mut guards)?;
             }
         }
         let alignment = gpu.capabilities().uniform_alignment;
@@ -133,11 +88,11 @@ impl Draft {
         let find = |place: &Place| -> Result<Binding> {
             match place {
                 Place::Shared { buffer, bytes } => {
-                    Ok(Binding { buffer: shared[*buffer].clone(), offset: 0, size: *bytes })
+                    Ok(guards.view(Binding { buffer: shared[*buffer].clone(), offset: 0, size: *bytes }))
                 }
                 Place::Prepared(i) => Ok(prepared[*i].whole()),
                 // bug: every external value was allocated above.
-                Place::External(value) => Ok(external[value].clone()),
+                Place::External(value) => Ok(guards.view(external[value].clone())),
                 Place::Slot { set, name } => {
                     sets.get(set).and_then(|s| s.binding(name)).ok_or_else(|| missing(set, name))
                 }
@@ -184,10 +139,10 @@ impl Draft {
             measured: Measured::Nothing,
             prepared: false,
             budget: DISPATCH_BUDGET,
-            guards: self.options.guards.then(|| self.shared.clone()),
+            guards,
             shared,
         };
-        plan.fill_guards()?;
+        plan.guards.fill(gpu)?;
         plan.schedule_by_estimate()?;
         Ok(plan)
     }
@@ -218,6 +173,7 @@ impl Draft {
         gpu: &Gpu,
         value: Value,
         external: &mut HashMap<Value, Binding>,
+        guards: &mut Guards,
     ) -> Result<()> {
         let info = &self.graph.values[value.0];
         let bytes = info.tensor.bytes();
@@ -228,7 +184,7 @@ impl Draft {
             }
             return Ok(());
         }
-        let buffer = gpu.buffer(&info.name, bytes)?;
+        let buffer = guards.kept(gpu, &info.name, bytes)?;
         if let Kind::Constant(data) = &info.kind {
             gpu.write(&buffer, 0, data)?;
         }
@@ -239,31 +195,6 @@ impl Draft {
 
 fn missing(set: &str, name: &str) -> Error {
     Error::UnknownName { kind: "tensor of a parameter set", name: format!("{set}/{name}"), nearest: None }
-}
-
-/// Cuts a grid into boxes of at most [`GRID_LIMIT`] each way, about `parts` of them: (origin, size).
-fn cut(grid: [u32; 3], parts: u32) -> Vec<([u32; 3], [u32; 3])> {
-    let longest = (0..3).max_by_key(|&i| grid[i]).unwrap_or(0);
-    let mut boxes = vec![([0; 3], grid)];
-    for axis in 0..3 {
-        let wanted = if axis == longest { parts.clamp(1, grid[axis].max(1)) } else { 1 };
-        let size = grid[axis].div_ceil(wanted).min(GRID_LIMIT);
-        if size >= grid[axis] {
-            continue;
-        }
-        boxes = boxes
-            .into_iter()
-            .flat_map(|(origin, extent): ([u32; 3], [u32; 3])| {
-                (0..extent[axis]).step_by(size as usize).map(move |start| {
-                    let (mut o, mut e) = (origin, extent);
-                    o[axis] += start;
-                    e[axis] = size.min(extent[axis] - start);
-                    (o, e)
-                })
-            })
-            .collect();
-    }
-    boxes
 }
 
 impl Plan {
@@ -285,14 +216,6 @@ impl Plan {
     /// Dispatches of one step.
     pub fn dispatches(&self) -> usize {
         self.schedule.dispatches.len()
-    }
-
-    /// Cuts every dispatch that takes longer than `budget` when measured. Shorter than the default only in tests.
-    pub fn set_dispatch_budget(&mut self, budget: Duration) {
-        self.budget = budget;
-        if self.measured == Measured::Done {
-            self.measured = Measured::Warm;
-        }
     }
 
     /// The memory of an input, state or output.
@@ -360,200 +283,17 @@ impl Plan {
         self.prepared = false;
     }
 
-    /// Replays the step once.
-    pub fn run(&mut self) -> Result<()> {
-        self.replay(1)
-    }
-
-    /// Replays the step `count` times and returns when the last one is submitted; nothing is read back in between.
-    ///
-    /// # Errors
-    /// What the device reported: [`Error::DeviceLost`], [`Error::OutOfMemory`], [`Error::Validation`].
-    pub fn replay(&mut self, mut count: usize) -> Result<()> {
-        if !self.prepared {
-            submit_all(&self.gpu, &self.prepare_schedule)?;
-            self.prepared = true;
-        }
-        while count > 0 && self.measured != Measured::Done {
-            match self.measured {
-                Measured::Nothing => {
-                    submit_all(&self.gpu, &self.schedule)?;
-                    self.measured = Measured::Warm;
-                }
-                _ => self.measure()?,
-            }
-            count -= 1;
-        }
-        let mut queued = std::collections::VecDeque::new();
-        while count > 0 {
-            let repeats = self.schedule.repeats.clamp(1, count);
-            let mut start = 0;
-            for &end in &self.schedule.ends {
-                let range = &self.schedule.dispatches[start..end];
-                queued.push_back(self.gpu.submit((0..repeats).flat_map(|_| range))?);
-                start = end;
-                if queued.len() > IN_FLIGHT
-                    && let Some(oldest) = queued.pop_front()
-                {
-                    self.gpu.wait_for(oldest)?;
-                }
-            }
-            count -= repeats;
-        }
-        Ok(())
-    }
-
-    /// Replays once, each launch by itself, and returns (label, wall-clock time, FLOPs) in order. The time of an empty
-    /// submission is taken off.
-    pub fn profile(&mut self) -> Result<Vec<(String, Duration, f64)>> {
-        if self.measured == Measured::Nothing || !self.prepared {
-            self.replay(1)?;
-        }
-        self.measure()?;
-        Ok(self.step.iter().zip(&self.times).map(|(i, t)| (i.label.clone(), *t, i.flops)).collect())
-    }
-
-    /// Replays once with a wait behind every launch, then cuts and groups by the times.
-    fn measure(&mut self) -> Result<()> {
-        self.gpu.wait()?;
-        let mut idle = Duration::MAX;
-        for _ in 0..3 {
-            let start = Instant::now();
-            self.gpu.submit([])?;
-            self.gpu.wait()?;
-            idle = idle.min(start.elapsed());
-        }
-        let mut times = vec![Duration::ZERO; self.step.len()];
-        for (dispatch, &owner) in self.schedule.dispatches.iter().zip(&self.schedule.owner) {
-            let start = Instant::now();
-            self.gpu.submit([dispatch])?;
-            self.gpu.wait()?;
-            times[owner] += start.elapsed().saturating_sub(idle);
-        }
-        let parts: Vec<u32> = times
-            .iter()
-            .map(|t| t.as_nanos().div_ceil(self.budget.as_nanos()).clamp(1, 1 << 16) as u32)
-            .collect();
-        self.times = times;
-        self.measured = Measured::Done;
-        self.rebuild(&parts)
-    }
-
-    /// Cuts by an estimate of the device's speed, low enough that a watchdog does not see the first replay.
-    fn schedule_by_estimate(&mut self) -> Result<()> {
-        let flops_per_second = match self.gpu.capabilities().kind {
-            DeviceKind::Software => 2e9,
-            _ => 50e9,
-        };
-        let guess = |items: &[Item]| -> Vec<Duration> {
-            let floor = Duration::from_micros(20);
-            items.iter().map(|i| Duration::from_secs_f64(i.flops / flops_per_second).max(floor)).collect()
-        };
-        let prepare_times = guess(&self.prepare);
-        self.times = guess(&self.step);
-        let ones = vec![1; self.prepare.len()];
-        self.prepare_schedule = self.arrange(&self.prepare, &ones, &prepare_times, 0)?;
-        // A software device has no watchdog, and cutting there only costs.
-        let cut_first = self.gpu.capabilities().kind != DeviceKind::Software;
-        let parts: Vec<u32> = self
-            .times
-            .iter()
-            .map(|t| if cut_first { t.as_nanos().div_ceil(self.budget.as_nanos()) as u32 } else { 1 })
-            .collect();
-        self.rebuild(&parts)
-    }
-
-    fn rebuild(&mut self, parts: &[u32]) -> Result<()> {
-        let first = self.prepare_schedule.dispatches.len();
-        let room = self.uniform_slots.saturating_sub(first);
-        // Cuts beyond the room for uniform blocks are not made; the longest launches keep theirs.
-        let mut parts = parts.to_vec();
-        while parts.iter().map(|&p| p as usize).sum::<usize>() > room {
-            match parts.iter_mut().max() {
-                Some(most) if *most > 1 => *most = most.div_ceil(2),
-                _ => break,
-            }
-        }
-        self.schedule = self.arrange(&self.step, &parts, &self.times, first)?;
-        Ok(())
-    }
-
-    /// Bind groups and uniform blocks for `items` cut into `parts`, blocks from slot `first` on.
-    fn arrange(&self, items: &[Item], parts: &[u32], times: &[Duration], first: usize) -> Result<Schedule> {
-        let mut schedule = Schedule::default();
-        let mut blocks: Vec<u8> = Vec::new();
-        let mut pending = Duration::ZERO;
-        let mut total = Duration::ZERO;
-        for (owner, item) in items.iter().enumerate() {
-            let boxes = cut(item.grid, parts[owner]);
-            let each = times[owner] / boxes.len().max(1) as u32;
-            for (origin, extent) in boxes {
-                let slot = first + schedule.dispatches.len();
-                if slot >= self.uniform_slots {
-                    return Err(Error::Limit {
-                        what: item.label.clone(),
-                        needed: slot as u64 + 1,
-                        limit: self.uniform_slots as u64,
-                        unit: "dispatches in one plan",
-                        remedy: "use a smaller batch",
-                    });
-                }
-                let mut words = vec![origin[0], origin[1], origin[2], 0];
-                words.extend(&item.uniform);
-                blocks.extend(bytemuck::cast_slice::<u32, u8>(&words));
-                blocks.resize((slot + 1 - first) * self.uniform_slot as usize, 0);
-                let uniform = Binding {
-                    buffer: self.uniforms.clone(),
-                    offset: slot as u64 * self.uniform_slot,
-                    size: self.uniform_slot,
-                };
-                if pending + each > SUBMISSION_BUDGET && !pending.is_zero() {
-                    schedule.ends.push(schedule.dispatches.len());
-                    pending = Duration::ZERO;
-                }
-                schedule.dispatches.push(self.gpu.dispatch(&item.pipeline, &item.bindings, &uniform, extent));
-                schedule.owner.push(owner);
-                pending += each;
-                total += each;
-            }
-        }
-        schedule.ends.push(schedule.dispatches.len());
-        if !blocks.is_empty() {
-            self.gpu.write(&self.uniforms, first as u64 * self.uniform_slot, &blocks)?;
-        }
-        let fits = SUBMISSION_BUDGET.as_nanos() / total.as_nanos().max(1_000);
-        schedule.repeats = if schedule.ends.len() == 1 { fits.clamp(1, 32) as usize } else { 1 };
-        Ok(schedule)
-    }
-
-    fn fill_guards(&self) -> Result<()> {
-        let words = vec![GUARD.1; GUARD.0 as usize / 4];
-        for (buffer, &bytes) in self.shared.iter().zip(self.guards.iter().flatten()) {
-            self.gpu.write(buffer, bytes, bytemuck::cast_slice(&words))?;
-        }
-        Ok(())
-    }
-
-    /// Says whether the guard zones behind shared buffers are untouched; true when there are none.
+    /// Says whether the guard zones are untouched; true when the draft asked for none.
     pub fn guards_hold(&self) -> Result<bool> {
-        for (buffer, &bytes) in self.shared.iter().zip(self.guards.iter().flatten()) {
-            let zone = Binding { buffer: buffer.clone(), offset: bytes, size: GUARD.0 };
-            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.gpu.read(&zone)?);
-            if words.iter().any(|w| *w != GUARD.1) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.guards.hold(&self.gpu)
     }
-}
 
-fn submit_all(gpu: &Gpu, schedule: &Schedule) -> Result<()> {
-    let mut start = 0;
-    for &end in &schedule.ends {
-        gpu.submit(&schedule.dispatches[start..end])?;
-        start = end;
+    /// Where the draft asked for guards: makes temporaries, workspaces and packed weights NaN again, so that the next replay shows
+    /// whatever it reads without having written it.
+    pub fn poison(&mut self) -> Result<()> {
+        self.prepared = false;
+        self.guards.fill(&self.gpu)
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -585,21 +325,5 @@ mod tests {
             assert_eq!(plan.read(grad_b)?, [2.0, 4.0, 6.0, 8.0, -10.0]);
         }
         Ok(())
-    }
-
-    #[test]
-    fn cuts_cover_the_grid_once() {
-        for (grid, parts) in [([1, 1, 1], 4), ([70_000, 3, 1], 1), ([10, 7, 2], 3), ([200_000, 1, 1], 5)] {
-            let boxes = cut(grid, parts);
-            let cells: u64 =
-                boxes.iter().map(|(_, e)| e.iter().map(|&d| u64::from(d)).product::<u64>()).sum();
-            assert_eq!(cells, grid.iter().map(|&d| u64::from(d)).product::<u64>(), "{grid:?} in {parts}");
-            for (origin, extent) in &boxes {
-                for axis in 0..3 {
-                    assert!(extent[axis] >= 1 && extent[axis] <= GRID_LIMIT);
-                    assert!(origin[axis] + extent[axis] <= grid[axis]);
-                }
-            }
-        }
     }
 }

@@ -14,6 +14,9 @@ pub mod reduce;
 pub mod resample;
 pub mod upfirdn2d;
 
+use crate::error::Result;
+use crate::graph::{Graph, Value};
+
 /// Invocations in a workgroup of the flat kernels.
 const FLAT: usize = 256;
 
@@ -25,4 +28,15 @@ fn lanes(elements: usize) -> usize {
 /// Workgroups of a flat kernel over `elements`, `lanes` at once.
 fn flat_groups(elements: usize, lanes: usize) -> usize {
     (elements / lanes).div_ceil(FLAT)
+}
+
+impl Graph {
+    /// Appends the gradient of `Σ seed·value` over `seeds` (value, seed) by each value of `wrt`; nothing is appended for any other.
+    /// `None` where nothing depends on the value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when a seed has not its value's shape.
+    pub fn backward(&mut self, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        self.differentiate(seeds, wrt, elementwise::add)
+    }
 }
