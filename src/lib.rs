@@ -21,7 +21,7 @@
 //! # The map
 //!
 //! Each room sees only rooms to its left:
-//! `error → gpu → graph → ops → nn → models`; `sde → error`; `score → models, sde`;
+//! `error → gpu → graph → ops → nn → models`; `random` sees nothing and all see it; `sde → error`; `score → models, sde`;
 //! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
 //! `training → score, data, checkpoint, output`; the tool `gen` sees all.
 //!

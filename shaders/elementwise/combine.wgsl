@@ -1,5 +1,6 @@
 // y = Σ k_i·x_i over TERMS tensors of one shape.
-// x_i, y: `count` elements E. IN_PLACE: y holds x_0 at first.
+// x_i, y: `count` elements E.
+// IN_PLACE: y holds x_0 at first.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
 struct Params {

@@ -1,5 +1,6 @@
 // y = a·b, element by element.
-// a, b, y: `count` elements E. IN_PLACE: y holds a at first.
+// a, b, y: `count` elements E.
+// IN_PLACE: y holds a at first.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
 struct Params {
