@@ -2,9 +2,11 @@
 
 mod broadcast;
 mod column_sum;
+mod concat;
 mod conv2d;
 mod dropout;
 mod elementwise;
+mod gather;
 mod philox;
 mod reduce;
 mod resample;

@@ -6,9 +6,11 @@
 
 pub mod broadcast;
 pub mod column_sum;
+pub mod concat;
 pub mod conv2d;
 pub mod dropout;
 pub mod elementwise;
+pub mod gather;
 pub mod philox;
 pub mod reduce;
 pub mod resample;
