@@ -5,15 +5,15 @@
 mod spec;
 
 pub(crate) use spec::activation;
-pub use spec::{Embedding, InputPyramid, OutputPyramid, UnetSpec};
+pub use spec::{Embedding, InputPyramid, NormGroups, OutputPyramid, UnetSpec};
 
 use crate::error::Result;
 use crate::models::Network;
 use crate::nn::attention::AttnBlock;
-use crate::nn::layers::{Conv2d, GaussianFourierProjection, GroupNorm, Linear};
+use crate::nn::layers::{Conv2d, GaussianFourierProjection, GroupNorm, Groups, Linear};
 use crate::nn::manifest::{Manifest, Scope};
-use crate::nn::resample::{Combine, Direction, Filter, Resample};
-use crate::nn::residual::ResnetBlock;
+use crate::nn::resample::{Combine, Direction, Resample};
+use crate::nn::residual::{BlockStyle, ResnetBlock};
 
 /// A residual block and the attention behind it.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Unet {
             Embedding::Fourier { scale } => {
                 Some(GaussianFourierProjection::new(&mut root.module("time.fourier"), nf, scale))
             }
-            Embedding::Positional => None,
+            Embedding::Positional { .. } => None,
         };
         let embedded = if fourier.is_some() { 2 * nf } else { nf };
         let time = spec.conditional.then(|| {
@@ -102,10 +102,15 @@ impl Unet {
         let mut skips = vec![nf];
         let down = build_down(&mut root, &spec, &mut skips)?;
         let channels = skips.last().copied().unwrap_or(nf);
+        let mid_style = BlockStyle {
+            groups: [spec.groups.mid; 2],
+            output_scale: spec.mid_output_scale,
+            ..spec.style.clone()
+        };
         let mid = (
-            block(&mut root.module("mid.block.0"), &spec, channels, channels, None)?,
-            attention(&mut root.module("mid.attention"), &spec, channels)?,
-            block(&mut root.module("mid.block.1"), &spec, channels, channels, None)?,
+            block(&mut root.module("mid.block.0"), &spec, &mid_style, channels, channels)?,
+            attention(&mut root.module("mid.attention"), &mid_style, spec.groups.mid, channels)?,
+            block(&mut root.module("mid.block.1"), &spec, &mid_style, channels, channels)?,
         );
         let (up, channels) = build_up(&mut root, &spec, skips, channels)?;
         let head = match spec.output_pyramid {
@@ -136,10 +141,11 @@ fn build_down(root: &mut Scope<'_>, spec: &UnetSpec, skips: &mut Vec<usize>) -> 
         let mut scope = root.at(format_args!("down.{level}"));
         let mut stages = Vec::new();
         for i in 0..spec.num_res_blocks {
-            let block = block(&mut scope.module(format_args!("block.{i}")), spec, channels, c_out, None)?;
+            let block =
+                block(&mut scope.module(format_args!("block.{i}")), spec, &spec.style, channels, c_out)?;
             channels = c_out;
-            let attention = match spec.attention[level] {
-                true => Some(attention(&mut scope.module(format_args!("attention.{i}")), spec, channels)?),
+            let attention = match spec.attention_down[level] {
+                true => Some(level_attention(&mut scope, spec, i, channels)?),
                 false => None,
             };
             stages.push(Stage { block, attention });
@@ -160,8 +166,8 @@ fn build_down(root: &mut Scope<'_>, spec: &UnetSpec, skips: &mut Vec<usize>) -> 
                     }
                     InputPyramid::Residual => {
                         let mut module = scope.module("pyramid");
-                        let (way, filter) = (Direction::Down, &spec.filter);
-                        let merge = Resample::new(&mut module, way, filter, true, pyramid_channels, channels);
+                        let sizes = [pyramid_channels, channels];
+                        let merge = resample_with_conv(&mut module, spec, Direction::Down, sizes);
                         pyramid_channels = channels;
                         Some(InputMerge::Residual(merge))
                     }
@@ -191,12 +197,16 @@ fn build_up(
         for i in 0..=spec.num_res_blocks {
             // bug: as many skips were pushed as are popped: one for the input, one a block, one a halving.
             let skip = skips.pop().expect("a skip connection for each block");
-            let block =
-                block(&mut scope.module(format_args!("block.{i}")), spec, channels + skip, c_out, None)?;
+            let mut style = spec.style.clone();
+            if spec.groups.skip_alone_in_quarters && spec.attention_up[level] {
+                style.groups[0] = Groups::Fixed((channels + skip / 4).min(32));
+            }
+            let mut module = scope.module(format_args!("block.{i}"));
+            let block = block(&mut module, spec, &style, channels + skip, c_out)?;
             channels = c_out;
             let here = i == spec.num_res_blocks || spec.attention_after_every_up_block;
-            let attention = match spec.attention[level] && here {
-                true => Some(attention(&mut scope.module(format_args!("attention.{i}")), spec, channels)?),
+            let attention = match spec.attention_up[level] && here {
+                true => Some(level_attention(&mut scope, spec, i, channels)?),
                 false => None,
             };
             stages.push(Stage { block, attention });
@@ -220,15 +230,8 @@ fn build_up(
             }
             OutputPyramid::Residual => {
                 let mut module = scope.module("output");
-                let (way, filter) = (Direction::Up, &spec.filter);
-                Some(OutputMerge::Residual(Resample::new(
-                    &mut module,
-                    way,
-                    filter,
-                    true,
-                    pyramid_channels,
-                    channels,
-                )))
+                let sizes = [pyramid_channels, channels];
+                Some(OutputMerge::Residual(resample_with_conv(&mut module, spec, Direction::Up, sizes)))
             }
         };
         pyramid_channels = channels;
@@ -254,38 +257,55 @@ fn build_head(
 }
 
 fn group_norm(scope: &mut Scope<'_>, spec: &UnetSpec, channels: usize) -> Result<GroupNorm> {
-    GroupNorm::new(scope, channels, spec.style.groups, spec.style.norm_eps)
+    GroupNorm::new(scope, channels, spec.groups.mid, spec.style.norm_eps)
 }
 
 fn block(
     scope: &mut Scope<'_>,
     spec: &UnetSpec,
+    style: &BlockStyle,
     c_in: usize,
     c_out: usize,
-    resample: Option<(Direction, Filter)>,
 ) -> Result<ResnetBlock> {
     match spec.biggan {
-        true => ResnetBlock::biggan(scope, &spec.style, c_in, c_out, resample),
-        false => ResnetBlock::ddpm(scope, &spec.style, c_in, c_out, false),
+        true => ResnetBlock::biggan(scope, style, c_in, c_out, None),
+        false => ResnetBlock::ddpm(scope, style, c_in, c_out, false),
     }
 }
 
-fn attention(scope: &mut Scope<'_>, spec: &UnetSpec, channels: usize) -> Result<AttnBlock> {
-    let style = &spec.style;
-    AttnBlock::new(scope, channels, style.groups, style.norm_eps, style.init_scale, style.output_scale)
+fn attention(
+    scope: &mut Scope<'_>,
+    style: &BlockStyle,
+    groups: Groups,
+    channels: usize,
+) -> Result<AttnBlock> {
+    AttnBlock::new(scope, channels, groups, style.norm_eps, style.init_scale, style.output_scale)
+}
+
+fn level_attention(scope: &mut Scope<'_>, spec: &UnetSpec, i: usize, channels: usize) -> Result<AttnBlock> {
+    let mut module = scope.module(format_args!("attention.{i}"));
+    attention(&mut module, &spec.style, spec.groups.attention, channels)
 }
 
 fn step(scope: &mut Scope<'_>, spec: &UnetSpec, direction: Direction, channels: usize) -> Result<Step> {
     let name = if direction == Direction::Down { "downsample" } else { "upsample" };
     let mut module = scope.module(name);
-    Ok(match spec.biggan {
-        true => {
-            let resample = Some((direction, spec.filter.clone()));
-            Step::Block(Box::new(block(&mut module, spec, channels, channels, resample)?))
-        }
-        false => {
-            let (filter, conv) = (&spec.filter, spec.resamp_with_conv);
-            Step::Resample(Resample::new(&mut module, direction, filter, conv, channels, channels))
-        }
-    })
+    if spec.biggan {
+        let resample = Some((direction, spec.filter.clone()));
+        let block = ResnetBlock::biggan(&mut module, &spec.style, channels, channels, resample)?;
+        return Ok(Step::Block(Box::new(block)));
+    }
+    Ok(Step::Resample(match spec.resamp_with_conv {
+        true => resample_with_conv(&mut module, spec, direction, [channels; 2]),
+        false => Resample::plain(direction, &spec.filter),
+    }))
+}
+
+fn resample_with_conv(
+    scope: &mut Scope<'_>,
+    spec: &UnetSpec,
+    direction: Direction,
+    channels: [usize; 2],
+) -> Resample {
+    Resample::with_conv(scope, direction, &spec.filter, channels, spec.downsample_padding)
 }

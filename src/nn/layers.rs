@@ -30,9 +30,9 @@ impl Conv2d {
         Self::scaled(scope, c_in, c_out, 1, 1.0, 1, [0; 4])
     }
 
-    /// A 3x3 convolution of stride 2 after zeros at the bottom and at the right.
-    pub fn conv3x3_down(scope: &mut Scope<'_>, c_in: usize, c_out: usize) -> Self {
-        Self::scaled(scope, c_in, c_out, 3, 1.0, 2, [0, 1, 0, 1])
+    /// A 3x3 convolution of stride 2 after zeros at the top, bottom, left and right.
+    pub fn conv3x3_down(scope: &mut Scope<'_>, c_in: usize, c_out: usize, padding: [usize; 4]) -> Self {
+        Self::scaled(scope, c_in, c_out, 3, 1.0, 2, padding)
     }
 
     /// A convolution with PyTorch's default initialisation, padded so that the size stays, as in NCSN and NCSNv2.

@@ -33,21 +33,31 @@ pub struct Resample {
 }
 
 impl Resample {
-    /// A resampling; with `with_conv` it goes from `c_in` to `c_out` channels, else `c_in` stays.
-    pub fn new(
+    /// The authors' zeros before a naive halving convolution: at the bottom and at the right.
+    pub const PADDING: [usize; 4] = [0, 1, 0, 1];
+
+    /// A resampling without a convolution.
+    pub fn plain(direction: Direction, filter: &Filter) -> Self {
+        Self { direction, filter: filter.clone(), conv: None }
+    }
+
+    /// A resampling with a convolution from `c_in` to `c_out` channels. `padding` (top, bottom, left, right) is that of a
+    /// naive halving.
+    pub fn with_conv(
         scope: &mut Scope<'_>,
         direction: Direction,
         filter: &Filter,
-        with_conv: bool,
-        c_in: usize,
-        c_out: usize,
+        [c_in, c_out]: [usize; 2],
+        padding: [usize; 4],
     ) -> Self {
-        let conv = with_conv.then(|| match (filter, direction) {
+        let conv = match (filter, direction) {
             (Filter::Fir(_), _) => Conv2d::conv3x3(&mut scope.at("fir_conv"), c_in, c_out, 1.0),
             (Filter::Naive, Direction::Up) => Conv2d::conv3x3(&mut scope.at("conv_0"), c_in, c_out, 1.0),
-            (Filter::Naive, Direction::Down) => Conv2d::conv3x3_down(&mut scope.at("conv_0"), c_in, c_out),
-        });
-        Self { direction, filter: filter.clone(), conv }
+            (Filter::Naive, Direction::Down) => {
+                Conv2d::conv3x3_down(&mut scope.at("conv_0"), c_in, c_out, padding)
+            }
+        };
+        Self { direction, filter: filter.clone(), conv: Some(conv) }
     }
 }
 

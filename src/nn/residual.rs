@@ -8,8 +8,8 @@ use crate::error::Result;
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
 pub struct BlockStyle {
-    /// Groups of the norms.
-    pub groups: Groups,
+    /// Groups of the first and of the second norm.
+    pub groups: [Groups; 2],
     /// Added to variances.
     pub norm_eps: f64,
     /// The activation.
@@ -113,13 +113,11 @@ impl ResnetBlock {
         resample: Option<(Direction, Filter)>,
         shortcut: impl FnOnce(&mut Scope<'_>) -> Shortcut,
     ) -> Result<Self> {
-        let norm =
-            |scope: &mut Scope<'_>, channels| GroupNorm::new(scope, channels, style.groups, style.norm_eps);
         Ok(Self {
-            norm_0: norm(&mut scope.at("norm_0"), c_in)?,
+            norm_0: GroupNorm::new(&mut scope.at("norm_0"), c_in, style.groups[0], style.norm_eps)?,
             conv_0: Conv2d::conv3x3(&mut scope.at("conv_0"), c_in, c_out, 1.0),
             dense_0: style.temb_channels.map(|c| Linear::new(&mut scope.at("dense_0"), c, c_out)),
-            norm_1: norm(&mut scope.at("norm_1"), c_out)?,
+            norm_1: GroupNorm::new(&mut scope.at("norm_1"), c_out, style.groups[1], style.norm_eps)?,
             conv_1: Conv2d::conv3x3(&mut scope.at("conv_1"), c_out, c_out, style.init_scale),
             shortcut: shortcut(scope),
             resample,

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::models::config::{self, Config, EmbeddingType, ModelName, ResblockType};
 use crate::nn::layers::{GroupNorm, Groups};
-use crate::nn::resample::{Filter, Merge};
+use crate::nn::resample::{Filter, Merge, Resample};
 use crate::nn::residual::{Activation, BlockStyle};
 
 /// How the noise level enters.
@@ -15,7 +15,33 @@ pub enum Embedding {
         scale: f64,
     },
     /// Sines and cosines of the label.
-    Positional,
+    Positional {
+        /// Cosines come first.
+        cos_first: bool,
+        /// Frequency i is 10000^(-i / (half - shift)); 1 in the authors' code.
+        shift: f64,
+    },
+}
+
+/// The groups of the norms. They differ only in networks that diffusers describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NormGroups {
+    /// In the blocks of the levels.
+    pub blocks: Groups,
+    /// In the attention of the levels.
+    pub attention: Groups,
+    /// In the middle and before the output convolution.
+    pub mid: Groups,
+    /// The first norm of a block on the way up, at levels with attention, has min(c + skip / 4, 32) groups instead of
+    /// min((c + skip) / 4, 32): diffusers' `AttnSkipUpBlock2D`. Equal at the published sizes.
+    pub skip_alone_in_quarters: bool,
+}
+
+impl NormGroups {
+    /// One rule everywhere.
+    pub fn all(groups: Groups) -> Self {
+        Self { blocks: groups, attention: groups, mid: groups, skip_alone_in_quarters: false }
+    }
 }
 
 /// How the image is fed to coarser levels.
@@ -51,8 +77,10 @@ pub struct UnetSpec {
     pub nf: usize,
     /// Channels of each level, finest first.
     pub level_channels: Vec<usize>,
-    /// Whether each level's blocks are followed by attention.
-    pub attention: Vec<bool>,
+    /// Whether each level's blocks are followed by attention on the way down.
+    pub attention_down: Vec<bool>,
+    /// The same on the way up.
+    pub attention_up: Vec<bool>,
     /// On the way up, attention follows every block and not only the last.
     pub attention_after_every_up_block: bool,
     /// Blocks of a level on the way down.
@@ -67,12 +95,18 @@ pub struct UnetSpec {
     pub filter: Filter,
     /// Resamplings between blocks have a convolution.
     pub resamp_with_conv: bool,
+    /// Zeros around the image before a halving convolution without a filter: top, bottom, left, right.
+    pub downsample_padding: [usize; 4],
     /// How the image is fed to coarser levels.
     pub input_pyramid: InputPyramid,
     /// How the output is grown.
     pub output_pyramid: OutputPyramid,
     /// What all blocks share.
     pub style: BlockStyle,
+    /// The groups of the norms.
+    pub groups: NormGroups,
+    /// [`BlockStyle::output_scale`] of the blocks in the middle.
+    pub mid_output_scale: f64,
     /// The input is in [-1, 1] already.
     pub centered: bool,
     /// The output is divided by sigma.
@@ -94,8 +128,9 @@ impl UnetSpec {
             other => return Err(Error::invalid("model.name", other, "not a U-Net: use ncsnpp or ddpm")),
         };
         let output_scale = if plus && model.skip_rescale { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 };
+        let groups = if plus { Groups::Quarter } else { Groups::Fixed(32) };
         let style = BlockStyle {
-            groups: if plus { Groups::Quarter } else { Groups::Fixed(32) },
+            groups: [groups; 2],
             norm_eps: GroupNorm::EPS,
             activation: activation(model.nonlinearity),
             dropout: model.dropout,
@@ -118,18 +153,21 @@ impl UnetSpec {
             config::Progressive::Residual if plus => OutputPyramid::Residual,
             _ => OutputPyramid::None,
         };
+        let attention: Vec<bool> =
+            config.level_widths().iter().map(|w| model.attn_resolutions.contains(w)).collect();
         let fourier = plus && model.embedding_type == EmbeddingType::Fourier;
         Ok(Self {
             image_size: config.data.image_size,
             num_channels: config.data.num_channels,
             nf: model.nf,
             level_channels: model.ch_mult.iter().map(|mult| model.nf * mult).collect(),
-            attention: config.level_widths().iter().map(|w| model.attn_resolutions.contains(w)).collect(),
+            attention_down: attention.clone(),
+            attention_up: attention,
             attention_after_every_up_block: false,
             num_res_blocks: model.num_res_blocks,
             embedding: match fourier {
                 true => Embedding::Fourier { scale: model.fourier_scale },
-                false => Embedding::Positional,
+                false => Embedding::Positional { cos_first: false, shift: 1.0 },
             },
             conditional: model.conditional,
             biggan: plus && model.resblock_type == ResblockType::Biggan,
@@ -138,9 +176,12 @@ impl UnetSpec {
                 false => Filter::Naive,
             },
             resamp_with_conv: model.resamp_with_conv,
+            downsample_padding: Resample::PADDING,
             input_pyramid,
             output_pyramid,
             style,
+            groups: NormGroups::all(groups),
+            mid_output_scale: output_scale,
             centered: config.data.centered,
             scale_by_sigma: model.scale_by_sigma,
             sigmas: config.sigmas(),
