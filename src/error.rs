@@ -93,6 +93,18 @@ pub enum Error {
         /// The step.
         step: u64,
     },
+    /// An image to be written holds NaN or infinity; it would have been painted black.
+    #[error(
+        "image {image} holds {count} non-finite values of {of}; it is not written. Sampling diverged: check the weights and try more steps or a smaller snr"
+    )]
+    NonFiniteImage {
+        /// Its number in the batch.
+        image: usize,
+        /// How many values are NaN or infinite.
+        count: usize,
+        /// How many values there are.
+        of: usize,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

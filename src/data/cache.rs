@@ -308,5 +308,4 @@ fn sweep(folder: &Path) {
 }
 
 #[cfg(test)]
-#[path = "cache_tests.rs"]
 mod tests;

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::dataset::fnv;
 use super::decode::Limits;
+use super::draws::{self, Purpose};
 use super::ingest::{BadImage, Preparation, ingest};
 use super::layout::{Split, layout};
-use super::philox::{self, Purpose};
 use super::preprocess::Preprocess;
 use crate::Result;
 
@@ -102,7 +102,7 @@ pub fn check(config: &CheckConfig, progress: &mut dyn FnMut(u64)) -> Result<Chec
         sample.offer(name, row);
         Ok(())
     };
-    let found = ingest(&config.path, prep, &config.limits, &mut take, progress)?;
+    let found = ingest(&config.path, prep, &config.limits, None, &mut take, progress)?;
     let layout = layout(&found.names);
     let count = |wanted: &dyn Fn(&(usize, i32, Split)) -> bool| {
         layout.images.iter().filter(|i| wanted(i)).count() as u64
@@ -175,7 +175,7 @@ impl Sample {
         // The last folder and the file: an archive and its folder may differ in what lies above.
         let tail = name.rmatch_indices('/').nth(1).map_or(name, |(at, _)| &name[at + 1..]);
         let hash = fnv(&[tail.as_bytes()]);
-        let [a, b, ..] = philox::draw(self.seed, Purpose::Sample, hash, hash >> 32, 0);
+        let [a, b, ..] = draws::draw(self.seed, Purpose::Sample, hash, hash >> 32, 0);
         let rank = u64::from(a) << 32 | u64::from(b);
         if self.rows.len() < most {
             self.rows.push(Row { rank, pixels: pixels.to_vec() });

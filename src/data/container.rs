@@ -252,5 +252,4 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 #[cfg(test)]
-#[path = "container_tests.rs"]
 mod tests;

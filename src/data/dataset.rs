@@ -7,9 +7,9 @@ use std::time::UNIX_EPOCH;
 use super::cache::{Cache, CacheWriter, Entry, Meta, arrange};
 use super::container::list_files;
 use super::decode::Limits;
+use super::draws;
 use super::ingest::{BadImage, Preparation, ingest};
 use super::layout::Split;
-use super::philox;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
 use crate::{Error, Result};
@@ -99,7 +99,8 @@ impl Dataset {
             other => other,
         })?;
         let prep = Preparation::Known(config.preprocess);
-        let found = ingest(&config.path, prep, &config.limits, &mut |_, row, _| writer.push(row), progress)?;
+        let found =
+            ingest(&config.path, prep, &config.limits, None, &mut |_, row, _| writer.push(row), progress)?;
         refuse_empty(&config.path, found.names.len(), &found.bad)?;
         writer.finish(found, fingerprint, &config.preprocess)
     }
@@ -115,8 +116,14 @@ impl Dataset {
             crcs.push(crc32c(row));
             Ok(())
         };
-        let found =
-            ingest(&config.path, Preparation::Known(config.preprocess), &config.limits, &mut sink, progress)?;
+        let found = ingest(
+            &config.path,
+            Preparation::Known(config.preprocess),
+            &config.limits,
+            None,
+            &mut sink,
+            progress,
+        )?;
         refuse_empty(&config.path, found.names.len(), &found.bad)?;
         let (entries, meta) = arrange(found, &crcs);
         Ok(Self { preprocess: config.preprocess, entries, meta, store: Store::Memory(pixels) })
@@ -282,7 +289,7 @@ impl Subset {
 
     /// Keeps at most `n` images, chosen at random by `seed`, in their order.
     pub fn take(mut self, n: usize, seed: u64) -> Self {
-        let mut chosen = philox::permutation(self.len(), seed, u64::MAX);
+        let mut chosen = draws::permutation(self.len(), seed, u64::MAX);
         chosen.truncate(n);
         chosen.sort_unstable();
         self.images = chosen.into_iter().map(|i| self.images[i as usize]).collect();

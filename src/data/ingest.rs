@@ -47,8 +47,8 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(&str, &[u8], &Preprocess) -> Result
 
 type Decoded = Result<((u32, u32, u32), Vec<u8>), String>;
 
-/// Reads everything under `path`. `prep` may come late: [`Preparation::FirstPicture`] takes the size of the first.
-/// `progress` hears the number of pictures done so far.
+/// Reads what is under `path`. `prep` may come late: [`Preparation::FirstPicture`] takes the size of the first.
+/// Stops behind the first `most` readable pictures. `progress` hears the number of pictures done so far.
 ///
 /// # Errors
 /// Those of [`walk`] and of the sink.
@@ -56,6 +56,7 @@ pub(crate) fn ingest(
     path: &Path,
     prep: Preparation,
     limits: &Limits,
+    most: Option<usize>,
     sink: Sink,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Found> {
@@ -67,13 +68,15 @@ pub(crate) fn ingest(
     std::thread::scope(|scope| {
         let walker = scope.spawn(move || produce(path, image_size, limits, send));
         // The receiver ends with this call, so that a walker whose sink failed stops instead of waiting forever.
-        let consumed = consume(receive, prep, limits, sink, progress);
+        let consumed = consume(receive, prep, limits, most, sink, progress);
         let walked = match walker.join() {
             Ok(walked) => walked,
             Err(panic) => std::panic::resume_unwind(panic),
         };
         let mut found = consumed?;
-        found.ignored = walked?;
+        if most.is_none_or(|most| found.names.len() < most) {
+            found.ignored = walked?;
+        }
         Ok(found)
     })
 }
@@ -118,6 +121,7 @@ fn consume(
     receive: Receiver<Vec<Item>>,
     prep: Preparation,
     limits: &Limits,
+    most: Option<usize>,
     sink: Sink,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Found> {
@@ -143,6 +147,9 @@ fn consume(
         };
         let done: Vec<(String, Decoded)> = chunk.into_par_iter().map(work).collect();
         for (name, decoded) in done {
+            if most.is_some_and(|most| found.names.len() >= most) {
+                break;
+            }
             match decoded {
                 Ok((size, pixels)) => {
                     sink(&name, &pixels, &prep)?;
@@ -153,6 +160,9 @@ fn consume(
             }
         }
         progress((found.names.len() + found.bad.len()) as u64);
+        if most.is_some_and(|most| found.names.len() >= most) {
+            break;
+        }
     }
     Ok(found)
 }

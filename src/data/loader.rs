@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Subset;
-use super::philox::{self, Purpose};
+use super::draws::{self, Purpose};
 use super::transform::{center, dequantize, flip_horizontal, to_unit};
 use crate::{Error, Result};
 
@@ -262,7 +262,7 @@ impl Worker {
         let mut pixels = vec![0u8; n * bytes];
         for (&(number, epoch), row) in batch.iter().zip(pixels.chunks_exact_mut(bytes)) {
             self.images.dataset().read(number, row)?;
-            let [coin, ..] = philox::draw(self.config.seed, Purpose::Flip, number as u64, epoch, 0);
+            let [coin, ..] = draws::draw(self.config.seed, Purpose::Flip, number as u64, epoch, 0);
             if self.config.flip && coin & 1 == 1 {
                 flip_horizontal(row, side, channels);
             }
@@ -302,12 +302,11 @@ impl Worker {
             return place;
         }
         if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != at.epoch) {
-            self.order = Some((at.epoch, philox::permutation(self.images.len(), self.config.seed, at.epoch)));
+            self.order = Some((at.epoch, draws::permutation(self.images.len(), self.config.seed, at.epoch)));
         }
         self.order.as_ref().map_or(place, |(_, order)| order[place] as usize)
     }
 }
 
 #[cfg(test)]
-#[path = "loader_tests.rs"]
 mod tests;

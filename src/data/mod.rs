@@ -27,11 +27,13 @@ mod cifar;
 mod container;
 mod dataset;
 mod decode;
+mod draws;
 mod ingest;
 mod layout;
 mod loader;
-mod philox;
+
 mod preprocess;
+mod read;
 mod tfrecord;
 pub mod transform;
 
@@ -43,3 +45,4 @@ pub use ingest::BadImage;
 pub use layout::Split;
 pub use loader::{Batch, LastBatch, Loader, LoaderConfig, LoaderState, Pixels, Values};
 pub use preprocess::{Fit, Preprocess};
+pub use read::{Images, ReadConfig, read_images, read_tensor};

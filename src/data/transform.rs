@@ -1,7 +1,7 @@
 //! What happens to pixels between a data set and a model: flip, scale, dequantise, centre. Pure functions on batches,
 //! `n h w c`, u8 in [0, 255], f32 in [0, 1] or, centred, in [-1, 1].
 
-use super::philox;
+use super::draws;
 
 /// Mirrors one image, `h w c`, left to right.
 pub fn flip_horizontal(image: &mut [u8], width: usize, channels: usize) {
@@ -25,7 +25,7 @@ pub fn to_unit(pixels: &[u8]) -> Vec<f32> {
 pub fn dequantize(pixels: &[u8], seed: u64, image: u64, draw: u64) -> Vec<f32> {
     let mut out = Vec::with_capacity(pixels.len());
     for (block, chunk) in pixels.chunks(4).enumerate() {
-        let u = philox::draw(seed, philox::Purpose::Dequantize, image, draw, block as u32);
+        let u = draws::draw(seed, draws::Purpose::Dequantize, image, draw, block as u32);
         // 24 bits: every value and its sum with 255 is exact in f32 up to the last rounding; the result stays below 1.
         out.extend(chunk.iter().zip(u).map(|(&v, u)| {
             let fraction = (u >> 8) as f32 / (1u32 << 24) as f32;

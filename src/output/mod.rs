@@ -1,1 +1,35 @@
 //! Images, grids, animations, arrays, metrics and event files.
+//!
+//! ```no_run
+//! use langevin::output::{Provenance, grid, to_bytes, write_png};
+//!
+//! # fn main() -> langevin::Result<()> {
+//! # let x = vec![0.5f32; 16 * 3 * 32 * 32];
+//! let images = to_bytes(&x, [16, 3, 32, 32])?;
+//! let provenance = Provenance::new().with("seeds", "0-15");
+//! write_png("samples.png".as_ref(), &grid(&images, None)?, &provenance)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A file appears under its name only when it is whole.
+
+mod animation;
+mod arrays;
+mod file;
+mod grid;
+mod metrics;
+mod picture;
+mod pixels;
+mod provenance;
+mod tensorboard;
+
+pub use animation::write_animation;
+pub use arrays::{write_npz, write_safetensors};
+pub use file::write_whole;
+pub use grid::grid;
+pub use metrics::MetricsWriter;
+pub use picture::{encode_png, write_png};
+pub use pixels::{ImageBytes, to_bytes};
+pub use provenance::Provenance;
+pub use tensorboard::EventWriter;

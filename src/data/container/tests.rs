@@ -1,9 +1,9 @@
 use std::io::Write;
 
-use super::super::decode::tests::png;
-use super::super::tfrecord::tests::example;
-use super::super::{DataConfig, Dataset, Preprocess, Split};
 use super::*;
+use crate::data::decode::tests::png;
+use crate::data::tfrecord::tests::example;
+use crate::data::{DataConfig, Dataset, Preprocess, Split};
 use crate::formats::record::write_record;
 use crate::formats::zip::ZipWriter;
 
@@ -108,7 +108,7 @@ fn cifar_binary_in_a_folder_and_in_its_archive() {
     fs::write(&archive, gz(&tar_of(&batches))).unwrap();
     let (images, classes, train) = contents(&archive, 32).unwrap();
     assert_eq!((images.len(), train), (12, 11));
-    assert_eq!(classes, super::super::CIFAR10_CLASSES);
+    assert_eq!(classes, crate::data::CIFAR10_CLASSES);
     let by_label: Vec<(u8, i32)> = images.iter().map(|(p, l)| (p[0], *l)).collect();
     assert_eq!(by_label[0], (2, 0));
     assert!(by_label.contains(&(1, 6)) && by_label.contains(&(16, 6)));

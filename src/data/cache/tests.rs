@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use super::super::decode::tests::png;
-use super::super::{DataConfig, Dataset, Preprocess};
 use super::*;
+use crate::data::decode::tests::png;
+use crate::data::{DataConfig, Dataset, Preprocess};
 
 /// A folder with classes `a` and `b` below `train` and `test`, one broken picture, one text file.
 fn source(folder: &Path) -> DataConfig {

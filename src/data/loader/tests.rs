@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::{Dataset, Preprocess, Split};
 use super::*;
+use crate::data::{Dataset, Preprocess, Split};
 
 /// `n` grey images of 2 x 2 pixels that hold 4 i, 4 i + 1, 4 i + 2, 4 i + 3; label i mod 3.
 fn numbered(n: usize) -> Subset {
