@@ -33,6 +33,15 @@ enum Role {
     Integer,
     /// Persistent memory that the op writes.
     Mutated,
+    /// The same of unsigned integers.
+    Counter,
+}
+
+impl Role {
+    /// Whether the op writes it.
+    fn is_mutated(self) -> bool {
+        matches!(self, Self::Mutated | Self::Counter)
+    }
 }
 
 /// An op on operands of one set of shapes.
@@ -123,6 +132,11 @@ impl OpCase {
         self
     }
 
+    /// These inputs are persistent unsigned integers that the op writes.
+    pub fn counters(self, inputs: &[usize]) -> Self {
+        self.with_roles(inputs, Role::Counter)
+    }
+
     /// Another tolerance, as a share of the largest expected entry. Say the reason beside the call.
     pub fn tolerance(mut self, share: f64) -> Self {
         self.tolerance = share;
@@ -148,7 +162,7 @@ impl OpCase {
 
     /// The upstream gradients: one per output of the reference, mutated inputs left out.
     fn upstream(&self) -> Vec<Tensor> {
-        let mutated = self.roles.iter().filter(|&&role| role == Role::Mutated).count();
+        let mutated = self.roles.iter().filter(|role| role.is_mutated()).count();
         let expected = (self.forward)(&self.inputs);
         let outputs = expected.len() - mutated;
         expected

@@ -81,11 +81,12 @@ impl<'a> Runner<'a> {
                 Role::Parameter => graph.parameter("weights", &name, shape).expect("a name of its own"),
                 Role::Integer => graph.input_u32(&name, shape),
                 Role::Mutated => graph.state(&name, shape, DType::F32),
+                Role::Counter => graph.state(&name, shape, DType::U32),
             });
         }
         let outputs =
             (self.case.trace)(&mut graph, &inputs).unwrap_or_else(|e| panic!("{}: {e}", self.case.name));
-        let mutated = (0..inputs.len()).filter(|&i| self.case.roles[i] == Role::Mutated).map(|i| inputs[i]);
+        let mutated = (0..inputs.len()).filter(|&i| self.case.roles[i].is_mutated()).map(|i| inputs[i]);
         let mut seeds = Vec::new();
         let targets = match &self.wanted {
             None => outputs.iter().copied().chain(mutated).collect(),
@@ -124,7 +125,7 @@ impl<'a> Runner<'a> {
                 self.case.name,
                 kernels.join(", ")
             );
-            traced.targets.iter().map(|&target| plan.read(target)).collect()
+            traced.targets.iter().map(|&target| traced.read(&plan, target)).collect()
         };
         let results = replay().unwrap_or_else(|e| fail(e));
         let (mut repeated, mut sliced) = (Vec::new(), Vec::new());
@@ -136,7 +137,7 @@ impl<'a> Runner<'a> {
                 plan.poison()?;
                 self.write(&traced, &mut plan)?;
                 plan.run()?;
-                traced.targets.iter().map(|&target| plan.read(target)).collect()
+                traced.targets.iter().map(|&target| traced.read(&plan, target)).collect()
             };
             // The first replay measures, the second one is cut.
             replay().unwrap_or_else(|e| fail(e));
@@ -154,7 +155,7 @@ impl<'a> Runner<'a> {
                 }
             } else if !plan.uses(value) {
                 // An input that no kept op reads has no memory.
-            } else if self.case.roles[i] == Role::Integer {
+            } else if matches!(self.case.roles[i], Role::Integer | Role::Counter) {
                 plan.write_u32(value, &tensor.data.iter().map(|&v| v as u32).collect::<Vec<_>>())?;
             } else {
                 plan.write(value, &floats(tensor))?;
@@ -171,6 +172,14 @@ impl<'a> Runner<'a> {
 }
 
 impl Traced {
+    /// A value's elements; those of integers by their value.
+    fn read(&self, plan: &Plan, value: Value) -> langevin::Result<Vec<f32>> {
+        match self.graph.dtype(value) {
+            DType::F32 => plan.read(value),
+            DType::U32 => Ok(plan.read_u32(value)?.into_iter().map(|v| v as f32).collect()),
+        }
+    }
+
     /// The draft with candidate `pick` of every op, and the most candidates that an op has.
     pub fn draft(&self, device: &Capabilities, pick: usize) -> (Draft, usize) {
         let most = Arc::new(AtomicUsize::new(1));

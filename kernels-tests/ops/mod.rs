@@ -1,11 +1,14 @@
 //! One table of cases per op, run in every mode.
 
+mod adam;
 mod broadcast;
+mod clip;
 mod column_sum;
 mod concat;
 mod conv2d;
 mod dropout;
 mod elementwise;
+mod ema;
 mod gather;
 mod philox;
 mod reduce;

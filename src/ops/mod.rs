@@ -4,19 +4,22 @@
 //! [`Op`](crate::graph::Op). Its kernels are in `shaders/<stem>/`, its test in `kernels-tests/ops/<stem>.rs`, its f64 reference in
 //! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
 
+pub mod adam;
 pub mod broadcast;
+pub mod clip;
 pub mod column_sum;
 pub mod concat;
 pub mod conv2d;
 pub mod dropout;
 pub mod elementwise;
+pub mod ema;
 pub mod gather;
 pub mod philox;
 pub mod reduce;
 pub mod resample;
 pub mod upfirdn2d;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 
 /// Invocations in a workgroup of the flat kernels.
@@ -37,8 +40,17 @@ impl Graph {
     /// `None` where nothing depends on the value.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when a seed has not its value's shape.
+    /// [`Error::Shape`] when a seed has not its value's shape.
     pub fn backward(&mut self, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
         self.differentiate(seeds, wrt, elementwise::add)
     }
+}
+
+/// The backward of ops that stand behind all gradients: nothing, or an error that names the op.
+fn no_gradient(op: &'static str, needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    if needs.contains(&true) {
+        let problem = "a gradient through it was asked for, and it has none";
+        return Err(Error::shape(op, problem, "differentiate by what comes before it"));
+    }
+    Ok(vec![None; needs.len()])
 }
