@@ -19,13 +19,15 @@ pub mod gather;
 pub mod group_norm;
 pub mod instance_norm;
 pub mod linear;
+pub mod lookup;
 pub mod philox;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+pub mod sampler_step;
 pub mod softmax;
-mod tensor;
 pub mod upfirdn2d;
+mod tensor;
 
 pub use tensor::Tensor;
 

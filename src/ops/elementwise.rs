@@ -57,6 +57,19 @@ pub fn copy_as(graph: &mut Graph, a: Value, shape: impl Into<Shape>) -> Result<V
     Ok(graph.push1(Combine { coefficients: vec![1.0] }, &[a], shape))
 }
 
+/// Writes `value` into the persistent `state`. Ops traced before see the old contents, ops after it the new ones.
+///
+/// # Errors
+/// [`Error::Shape`] when the number of elements differs.
+pub fn assign(graph: &mut Graph, state: Value, value: Value) -> Result<()> {
+    if graph.shape(state).elements() != graph.shape(value).elements() {
+        let problem = format!("{} into {}", graph.shape(value), graph.shape(state));
+        return Err(Error::shape("elementwise", problem, "assign as many elements as the state has"));
+    }
+    graph.push(Assign, &[state, value], &[]);
+    Ok(())
+}
+
 /// `a·b`, element by element.
 pub fn mul(graph: &mut Graph, a: Value, b: Value) -> Result<Value> {
     same_shapes(graph, &[a, b])?;
@@ -173,5 +186,44 @@ impl Op for Mul {
             needs[0].then(|| mul(graph, grad_y, b)).transpose()?,
             needs[1].then(|| mul(graph, grad_y, a)).transpose()?,
         ])
+    }
+}
+
+#[derive(Debug)]
+struct Assign;
+
+impl Op for Assign {
+    fn stem(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let elements = io.input(0).elements();
+        let v = lanes(elements);
+        let launch = Launch::new("elementwise/combine.wgsl")
+            .constant("V", v)
+            .constant("TERMS", 1)
+            .constant("IN_PLACE", 0)
+            .read(Operand::Input(1))
+            .write(Operand::Input(0))
+            .word(elements / v)
+            .float(1.0)
+            .grid(flat_groups(elements, v), 1, 1);
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn mutates(&self) -> &[usize] {
+        &[0]
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        // What is written does not come back within the step.
+        Ok(vec![None; needs.len()])
     }
 }

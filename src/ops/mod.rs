@@ -14,9 +14,11 @@ pub mod dropout;
 pub mod elementwise;
 pub mod ema;
 pub mod gather;
+pub mod lookup;
 pub mod philox;
 pub mod reduce;
 pub mod resample;
+pub mod sampler_step;
 pub mod upfirdn2d;
 
 use crate::error::{Error, Result};

@@ -6,7 +6,11 @@
 //! any of them gives on Gaussian data, exactly.
 
 pub mod coefficients;
+pub mod draws;
 pub mod few_step;
 pub mod moments;
+pub mod pc;
 pub mod rk45;
+pub mod run;
 pub mod schedulers;
+pub mod solver;

@@ -1,1 +1,3 @@
 //! Losses, the optimizer, EMA and the loop.
+
+pub mod loss;

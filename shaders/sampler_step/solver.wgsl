@@ -1,0 +1,46 @@
+// k = kept_x·x + kept_output·output, clamped to ±clip; y = x·x + output·output + kept·k + kept_before·before + noise·z.
+// x, output, before, z, y, k: `count` elements E; table: rows × columns; counter: one u32.
+// One row of a few-step solver; the coefficients are worked out in f64 on the CPU.
+// A workgroup owns 256 elements, an invocation one.
+//!use shared/element.wgsl
+struct Params {
+    origin: vec4<u32>,
+    count: u32,
+    rows: u32,
+    columns: u32,
+    first: u32,
+    noise: u32,
+    clip: f32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<E>;
+@group(0) @binding(1) var<storage, read> output: array<E>;
+@group(0) @binding(2) var<storage, read> before: array<E>;
+//!if NOISE
+@group(0) @binding(3) var<storage, read> z: array<E>;
+//!end
+@group(0) @binding(3 + NOISE) var<storage, read> table: array<f32>;
+@group(0) @binding(4 + NOISE) var<storage, read> counter: array<u32>;
+@group(0) @binding(5 + NOISE) var<storage, read_write> y: array<E>;
+@group(0) @binding(6 + NOISE) var<storage, read_write> kept: array<E>;
+@group(0) @binding(7 + NOISE) var<uniform> p: Params;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = (group.x + p.origin.x) * 256u + lane;
+    if i >= p.count {
+        return;
+    }
+    let row = min(counter[0], p.rows - 1u) * p.columns;
+    let c = row + p.first;
+    var k = table[c] * x[i] + table[c + 1u] * output[i];
+//!if CLIP
+    k = clamp(k, E(-p.clip), E(p.clip));
+//!end
+    kept[i] = k;
+    var v = table[c + 2u] * x[i] + table[c + 3u] * output[i] + table[c + 4u] * k + table[c + 5u] * before[i];
+//!if NOISE
+    v += table[row + p.noise] * z[i];
+//!end
+    y[i] = v;
+}

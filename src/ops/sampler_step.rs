@@ -1,0 +1,243 @@
+//! The updates of samplers, each one pass over the state with coefficients from a [`Table`] on the device.
+//!
+//! Nothing here is differentiated: guidance takes its gradient through the network, not through the update.
+
+use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::lookup::Table;
+use super::{flat_groups, lanes};
+
+const STEM: &str = "sampler_step";
+
+/// How the norms of a Langevin step are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Norm {
+    /// Each image has a step of its own: image i does not depend on its neighbours.
+    #[default]
+    Image,
+    /// The means of the norms over the batch make one step for all, as in the authors' code.
+    Batch,
+}
+
+fn check(graph: &Graph, table: Table, last_column: usize, values: &[Value]) -> Result<()> {
+    let shape = graph.shape(table.rows);
+    if shape.rank() != 2 || last_column >= shape[1] {
+        return Err(Error::shape(STEM, format!("column {last_column} of a table {shape}"), "give a column it has"));
+    }
+    for &v in &values[1..] {
+        if graph.shape(v) != graph.shape(values[0]) {
+            let problem = format!("{} against {}", graph.shape(values[0]), graph.shape(v));
+            return Err(Error::shape(STEM, problem, "give tensors of the state's shape"));
+        }
+    }
+    Ok(())
+}
+
+/// `mean = a·x + b·score`, `y = mean + c·z`, where a, b and c are `columns` of the current row. Returns (y, mean).
+/// Without `z`, y is the mean.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes differ or the table has no such column.
+pub fn linear(
+    graph: &mut Graph,
+    table: Table,
+    x: Value,
+    score: Value,
+    z: Option<Value>,
+    columns: [usize; 3],
+) -> Result<(Value, Value)> {
+    let values: Vec<Value> = [Some(x), Some(score), z].into_iter().flatten().collect();
+    check(graph, table, columns.into_iter().max().unwrap_or(0), &values)?;
+    let inputs: Vec<Value> = values.into_iter().chain([table.rows, table.counter]).collect();
+    let output = (graph.shape(x).clone(), DType::F32);
+    let op = Linear { columns, noise: z.is_some() };
+    let results = graph.push(op, &inputs, &[output.clone(), output]);
+    Ok((results[0], results[1]))
+}
+
+/// The Langevin corrector (Algorithms 4 and 5 of Song et al. 2021): `step = scale·(|z|/|score|)²`, `mean = x + step·score`,
+/// `y = mean + √(2 step)·z`. `squares` are the sums of squares of score and z per image (`n` each); `scale` is a column.
+/// An image whose score is zero stays where it is. Returns (y, mean).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes differ or the table has no such column.
+pub fn langevin(
+    graph: &mut Graph,
+    table: Table,
+    [x, score, z]: [Value; 3],
+    squares: [Value; 2],
+    scale: usize,
+    norm: Norm,
+) -> Result<(Value, Value)> {
+    check(graph, table, scale, &[x, score, z])?;
+    let n = graph.shape(x)[0];
+    for square in squares {
+        if graph.shape(square).elements() != n {
+            let problem = format!("sums of squares {} for a state {}", graph.shape(square), graph.shape(x));
+            return Err(Error::shape(STEM, problem, "give one per image"));
+        }
+    }
+    let output = (graph.shape(x).clone(), DType::F32);
+    let inputs = [x, score, z, squares[0], squares[1], table.rows, table.counter];
+    let results = graph.push(Langevin { n, scale, norm }, &inputs, &[output.clone(), output]);
+    Ok((results[0], results[1]))
+}
+
+/// Columns of a solver's row, in the order of `SolverRow`.
+#[derive(Clone, Copy, Debug)]
+pub struct SolverColumns {
+    /// The first of six: kept_x, kept_output, x, output, kept, kept_before.
+    pub first: usize,
+    /// The factor of the noise.
+    pub noise: usize,
+}
+
+/// One row of a few-step solver: `k = kept_x·x + kept_output·output`, clamped to ±`clip`, and
+/// `y = x·x + output·output + kept·k + kept_before·(k of the row before) + noise·z`. Returns (y, k).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes differ or the table has no such column.
+pub fn solver(
+    graph: &mut Graph,
+    table: Table,
+    [x, output, before]: [Value; 3],
+    z: Option<Value>,
+    columns: SolverColumns,
+    clip: Option<f32>,
+) -> Result<(Value, Value)> {
+    let values: Vec<Value> = [Some(x), Some(output), Some(before), z].into_iter().flatten().collect();
+    check(graph, table, (columns.first + 5).max(columns.noise), &values)?;
+    let inputs: Vec<Value> = values.into_iter().chain([table.rows, table.counter]).collect();
+    let result = (graph.shape(x).clone(), DType::F32);
+    let op = Solver { columns, noise: z.is_some(), clip };
+    let results = graph.push(op, &inputs, &[result.clone(), result]);
+    Ok((results[0], results[1]))
+}
+
+fn not_differentiated(needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    if needs.iter().any(|&n| n) {
+        let problem = "the gradient through a sampler's update was asked for";
+        return Err(Error::shape(STEM, problem, "differentiate the score instead"));
+    }
+    Ok(vec![None; needs.len()])
+}
+
+/// Binds `inputs` operands and two results, and gives rows and columns of the table, which is the last input but one.
+fn flat(shader: &'static str, io: &Io, v: usize) -> Launch {
+    let elements = io.output(0).elements();
+    let table = io.input(io.inputs.len() - 2);
+    let mut launch = Launch::new(shader).constant("V", v);
+    for i in 0..io.inputs.len() {
+        launch = launch.read(Operand::Input(i));
+    }
+    launch
+        .write(Operand::Output(0))
+        .write(Operand::Output(1))
+        .word(elements / v)
+        .word(table[0])
+        .word(table[1])
+        .grid(flat_groups(elements, v), 1, 1)
+        .flops(5.0 * elements as f64)
+}
+
+#[derive(Debug)]
+struct Linear {
+    columns: [usize; 3],
+    noise: bool,
+}
+
+impl Op for Linear {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let v = lanes(io.output(0).elements());
+        let launch = flat("sampler_step/linear.wgsl", io, v).constant("NOISE", self.noise.into());
+        vec![Candidate::plain(vec![self.columns.iter().fold(launch, |l, &c| l.word(c))])]
+    }
+
+    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+        not_differentiated(needs)
+    }
+}
+
+#[derive(Debug)]
+struct Langevin {
+    n: usize,
+    scale: usize,
+    norm: Norm,
+}
+
+impl Op for Langevin {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let elements = io.output(0).elements();
+        let per_image = elements / self.n;
+        let v = lanes(per_image);
+        let table = io.input(5);
+        // The steps first: one number an image, so that the update stays within eight bindings.
+        let steps = Launch::new("sampler_step/langevin_step.wgsl")
+            .constant("BATCH", (self.norm == Norm::Batch).into())
+            .read(Operand::Input(3))
+            .read(Operand::Input(4))
+            .read(Operand::Input(5))
+            .read(Operand::Input(6))
+            .write(Operand::Workspace(0))
+            .word(self.n)
+            .word(table[0])
+            .word(table[1])
+            .word(self.scale)
+            .grid(self.n.div_ceil(64), 1, 1);
+        let update = Launch::new("sampler_step/langevin.wgsl")
+            .constant("V", v)
+            .read(Operand::Input(0))
+            .read(Operand::Input(1))
+            .read(Operand::Input(2))
+            .read(Operand::Workspace(0))
+            .write(Operand::Output(0))
+            .write(Operand::Output(1))
+            .word(elements / v)
+            .word(per_image / v)
+            .grid(flat_groups(elements, v), 1, 1)
+            .flops(5.0 * elements as f64);
+        vec![Candidate::plain(vec![steps, update]).with_workspaces(vec![4 * self.n as u64])]
+    }
+
+    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+        not_differentiated(needs)
+    }
+}
+
+#[derive(Debug)]
+struct Solver {
+    columns: SolverColumns,
+    noise: bool,
+    clip: Option<f32>,
+}
+
+impl Op for Solver {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let v = lanes(io.output(0).elements());
+        let launch = flat("sampler_step/solver.wgsl", io, v)
+            .constant("NOISE", self.noise.into())
+            .constant("CLIP", self.clip.is_some().into())
+            .word(self.columns.first)
+            .word(self.columns.noise)
+            .float(self.clip.unwrap_or(0.0));
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+        not_differentiated(needs)
+    }
+}

@@ -1,0 +1,228 @@
+//! A sampler ready to run: the plan of a step, the plan of the starting point, and the loop around them.
+
+use super::coefficients::PcTable;
+use super::draws::Draws;
+use super::few_step::SolverTable;
+use super::pc::{Constraint, PcSetting, PcStep};
+use super::solver::SolverStep;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
+use crate::ops::elementwise::{assign, scale};
+use crate::ops::lookup::Table;
+use crate::ops::philox::{self, Purpose, Source};
+use crate::ops::sampler_step::Norm;
+use crate::score::ScoreFn;
+
+/// What a run computes, one row a step.
+#[derive(Clone, Copy, Debug)]
+pub enum Method<'a> {
+    /// Predictor-corrector sampling.
+    Pc {
+        /// The coefficients.
+        table: &'a PcTable,
+        /// How the norms of a Langevin step are taken.
+        norm: Norm,
+        /// What is imposed after every update.
+        constraint: Option<&'a dyn Constraint>,
+    },
+    /// A few-step solver or a diffusers scheduler.
+    Solver(&'a SolverTable),
+}
+
+impl Method<'_> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Pc { table, .. } => table.rows.len(),
+            Self::Solver(table) => table.rows.len(),
+        }
+    }
+
+    fn prior_std(&self) -> f64 {
+        match self {
+            Self::Pc { table, .. } => table.prior_std,
+            Self::Solver(table) => table.prior_std,
+        }
+    }
+}
+
+/// A sampler on paper: its memory is known, nothing is allocated.
+#[derive(Debug)]
+pub struct SamplerDraft {
+    step: Draft,
+    prior: Draft,
+    values: Values,
+    coefficients: Vec<f32>,
+    rows: usize,
+    shape: Shape,
+}
+
+/// The values of the two graphs that a run touches.
+#[derive(Clone, Copy, Debug)]
+struct Values {
+    x: Value,
+    result: Value,
+    table: Table,
+    source: Source,
+    prior_x: Value,
+    prior_source: Source,
+}
+
+/// A sampler on a device.
+#[derive(Debug)]
+pub struct Sampler {
+    step: Plan,
+    prior: Plan,
+    values: Values,
+    rows: usize,
+    shape: Shape,
+}
+
+/// One image of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSeed {
+    /// The seed.
+    pub seed: u64,
+    /// The image's number among those of that seed.
+    pub image: u32,
+}
+
+fn source(graph: &mut Graph, n: usize, step: Value) -> Source {
+    Source { seed: graph.input_u32("seeds", [n, 2]), images: graph.input_u32("images", [n]), step }
+}
+
+impl SamplerDraft {
+    /// Traces and drafts a run of batches of `shape` (`n h w c`).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] from the model, [`Error::Limit`] when a tensor does not fit the device.
+    pub fn new(
+        gpu: &Gpu,
+        score: &dyn ScoreFn,
+        method: Method<'_>,
+        shape: impl Into<Shape>,
+        choice: Choice,
+    ) -> Result<Self> {
+        let shape = shape.into();
+        let mut graph = Graph::new();
+        let (table, draws, result, x, coefficients);
+        match method {
+            Method::Pc { table: pc, norm, constraint } => {
+                table = PcStep::table(&mut graph, pc.rows.len());
+                draws = source(&mut graph, shape[0], table.counter);
+                let setting = PcSetting { score, pc, norm, constraint };
+                let step = PcStep::trace(&mut graph, setting, table, &shape, Draws::Philox(draws))?;
+                (x, result) = (step.x, if pc.denoise { step.mean } else { step.x });
+                coefficients = PcStep::table_data(pc);
+            }
+            Method::Solver(rows) => {
+                table = SolverStep::table(&mut graph, rows.rows.len());
+                draws = source(&mut graph, shape[0], table.counter);
+                let step = SolverStep::trace(&mut graph, score, rows, table, &shape, Draws::Philox(draws))?;
+                (x, result) = (step.x, step.x);
+                coefficients = SolverStep::table_data(rows);
+            }
+        }
+        let mut start = Graph::new();
+        let no_step = start.state("step", [1], DType::U32);
+        let prior_source = source(&mut start, shape[0], no_step);
+        let z = philox::normal(&mut start, prior_source, Purpose::PRIOR, shape.clone())?;
+        let scaled = scale(&mut start, z, method.prior_std() as f32)?;
+        let prior_x = start.state("x", shape.clone(), DType::F32);
+        assign(&mut start, prior_x, scaled)?;
+
+        let options = DraftOptions { choice, guards: false };
+        let device = gpu.capabilities();
+        Ok(Self {
+            step: Draft::new(&graph, &[x, result], device, options.clone())?,
+            prior: Draft::new(&start, &[prior_x], device, options)?,
+            values: Values { x, result, table, source: draws, prior_x, prior_source },
+            coefficients,
+            rows: method.rows(),
+            shape,
+        })
+    }
+
+    /// What the sampler will take.
+    pub fn memory(&self) -> Memory {
+        self.step.memory()
+    }
+
+    /// Floating-point operations of one step.
+    pub fn flops(&self) -> f64 {
+        self.step.flops()
+    }
+
+    /// Allocates and compiles; `resources` holds the weights.
+    ///
+    /// # Errors
+    /// What [`Draft::build`] says.
+    pub fn build(&self, gpu: &Gpu, resources: Resources) -> Result<Sampler> {
+        let step = self.step.build(gpu, resources)?;
+        let shared = step.binding(self.values.x)?;
+        let prior = self.prior.build(gpu, Resources::new().bind(self.values.prior_x, shared))?;
+        step.write(self.values.table.rows, &self.coefficients)?;
+        Ok(Sampler { step, prior, values: self.values, rows: self.rows, shape: self.shape.clone() })
+    }
+}
+
+impl Sampler {
+    /// Shape of a batch, `n h w c`.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Steps of a run.
+    pub fn steps(&self) -> usize {
+        self.rows
+    }
+
+    /// The plan of a step, for benchmarks.
+    pub fn plan(&mut self) -> &mut Plan {
+        &mut self.step
+    }
+
+    /// Draws one image for each of `images`, at most a batch of them: `images h w c`, not clipped. A smaller batch is padded; image i
+    /// of a seed has the same bits in any batch. `progress` is told the steps submitted so far and may stop the run by returning false.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when the result holds NaN or infinity; what the device reports. `None` when stopped.
+    pub fn run(
+        &mut self,
+        images: &[ImageSeed],
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        let n = self.shape[0];
+        if images.is_empty() || images.len() > n {
+            let problem = format!("the plan is for batches of 1 to {n}");
+            return Err(Error::invalid("images", images.len(), problem));
+        }
+        let padded = || (0..n).map(|i| images[i.min(images.len() - 1)]);
+        let seeds: Vec<u32> =
+            padded().flat_map(|i| [i.seed as u32, (i.seed >> 32) as u32]).collect();
+        let numbers: Vec<u32> = padded().map(|i| i.image).collect();
+        let Values { source, prior_source, table, .. } = self.values;
+        for (plan, source) in [(&self.step, source), (&self.prior, prior_source)] {
+            // A solver without noise has no use for seeds.
+            if plan.uses(source.seed) {
+                plan.write_u32(source.seed, &seeds)?;
+                plan.write_u32(source.images, &numbers)?;
+            }
+        }
+        self.step.write_u32(table.counter, &[0])?;
+        self.prior.run()?;
+        for done in 0..self.rows {
+            if !progress(done) {
+                return Ok(None);
+            }
+            self.step.run()?;
+        }
+        let mut result = self.step.read(self.values.result)?;
+        progress(self.rows);
+        result.truncate(result.len() / n * images.len());
+        if result.iter().any(|v| !v.is_finite()) {
+            return Err(Error::NonFinite { tensor: "the sample".into(), step: self.rows as u64 });
+        }
+        Ok(Some(result))
+    }
+}
