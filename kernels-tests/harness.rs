@@ -11,6 +11,7 @@ use langevin::Result;
 use langevin::graph::{Graph, Value};
 
 use crate::reference::{self, Tensor};
+pub use run::gpu as device;
 use run::{Run, Runner};
 
 /// Appends the op to a graph; `values` are the case's inputs in order.

@@ -81,7 +81,8 @@ fn cases() -> Vec<OpCase> {
                 format!("langevin {shape:?} {norm:?}"),
                 inputs(shape, 3),
                 move |g, v| {
-                    let squares = [reduce::sum_squares_images(g, v[1])?, reduce::sum_squares_images(g, v[2])?];
+                    let squares =
+                        [reduce::sum_squares_images(g, v[1])?, reduce::sum_squares_images(g, v[2])?];
                     let (y, mean) = langevin(g, table(v), [v[0], v[1], v[2]], squares, 4, norm)?;
                     Ok(vec![y, mean])
                 },

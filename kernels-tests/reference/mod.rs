@@ -26,8 +26,8 @@ pub mod reduce;
 pub mod resample;
 pub mod sampler_step;
 pub mod softmax;
-pub mod upfirdn2d;
 mod tensor;
+pub mod upfirdn2d;
 
 pub use tensor::Tensor;
 

@@ -41,7 +41,11 @@ pub fn column(graph: &mut Graph, table: Table, column: usize, n: usize) -> Resul
     check_counter(graph, table.counter)?;
     let shape = graph.shape(table.rows).clone();
     if shape.rank() != 2 || column >= shape[1] {
-        return Err(Error::shape(STEM, format!("column {column} of a table {shape}"), "give a column it has"));
+        return Err(Error::shape(
+            STEM,
+            format!("column {column} of a table {shape}"),
+            "give a column it has",
+        ));
     }
     let op = Column { columns: shape[1], rows: shape[0], column };
     Ok(graph.push1(op, &[table.rows, table.counter], [n]))
@@ -103,7 +107,13 @@ impl Op for Column {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         no_gradient(needs)
     }
 }
@@ -136,7 +146,13 @@ impl Op for Slice {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         no_gradient(needs)
     }
 }
@@ -157,7 +173,13 @@ impl Op for Advance {
         &[0]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         no_gradient(needs)
     }
 }

@@ -24,7 +24,11 @@ pub enum Norm {
 fn check(graph: &Graph, table: Table, last_column: usize, values: &[Value]) -> Result<()> {
     let shape = graph.shape(table.rows);
     if shape.rank() != 2 || last_column >= shape[1] {
-        return Err(Error::shape(STEM, format!("column {last_column} of a table {shape}"), "give a column it has"));
+        return Err(Error::shape(
+            STEM,
+            format!("column {last_column} of a table {shape}"),
+            "give a column it has",
+        ));
     }
     for &v in &values[1..] {
         if graph.shape(v) != graph.shape(values[0]) {
@@ -159,7 +163,13 @@ impl Op for Linear {
         vec![Candidate::plain(vec![self.columns.iter().fold(launch, |l, &c| l.word(c))])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         not_differentiated(needs)
     }
 }
@@ -209,7 +219,13 @@ impl Op for Langevin {
         vec![Candidate::plain(vec![steps, update]).with_workspaces(vec![4 * self.n as u64])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         not_differentiated(needs)
     }
 }
@@ -237,7 +253,13 @@ impl Op for Solver {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         not_differentiated(needs)
     }
 }

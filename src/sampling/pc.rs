@@ -7,11 +7,11 @@ use super::coefficients::{CorrectorStep, PcTable};
 use super::draws::Draws;
 use crate::error::Result;
 use crate::graph::{DType, Graph, Shape, Value};
+use crate::ops::elementwise::assign;
 use crate::ops::lookup::{Table, advance, column};
 use crate::ops::philox::Purpose;
 use crate::ops::reduce::sum_squares_images;
 use crate::ops::sampler_step::{Norm, langevin, linear};
-use crate::ops::elementwise::assign;
 use crate::score::{At, ScoreFn};
 use crate::sde::Conditioning;
 

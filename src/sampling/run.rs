@@ -198,8 +198,7 @@ impl Sampler {
             return Err(Error::invalid("images", images.len(), problem));
         }
         let padded = || (0..n).map(|i| images[i.min(images.len() - 1)]);
-        let seeds: Vec<u32> =
-            padded().flat_map(|i| [i.seed as u32, (i.seed >> 32) as u32]).collect();
+        let seeds: Vec<u32> = padded().flat_map(|i| [i.seed as u32, (i.seed >> 32) as u32]).collect();
         let numbers: Vec<u32> = padded().map(|i| i.image).collect();
         let Values { source, prior_source, table, .. } = self.values;
         for (plan, source) in [(&self.step, source), (&self.prior, prior_source)] {

@@ -226,7 +226,8 @@ mod tests {
         let vp: Arc<dyn Sde> = Arc::new(Vp::new(0.1, 20.0, 1000).unwrap());
         let time = TimeConditioning::Continuous;
         let plain = Objective::Continuous { sde: vp.clone(), time, likelihood_weighting: false, t_eps: 1e-5 };
-        let weighted = Objective::Continuous { sde: vp.clone(), time, likelihood_weighting: true, t_eps: 1e-5 };
+        let weighted =
+            Objective::Continuous { sde: vp.clone(), time, likelihood_weighting: true, t_eps: 1e-5 };
         let (a, b) = (plain.row(Level::Time(0.3)).unwrap(), weighted.row(Level::Time(0.3)).unwrap());
         let ratio = (vp.sde(0.3).diffusion / a.std).powi(2);
         assert!((b.weight / a.weight - ratio).abs() < 1e-12);
