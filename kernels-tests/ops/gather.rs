@@ -19,6 +19,7 @@ const MANY: usize = 65_536;
 
 fn cases() -> Vec<OpCase> {
     let mut cases: Vec<OpCase> = CASES.iter().map(|&(k, m, labels)| rows(k, m, labels)).collect();
+    cases.push(rows(7, 5, &[6.0, 0.0, 9.0]).integers(&[1]));
     cases.push(rows(2, 256, &[1.0]));
     cases.push(rows(MANY, 256, &[65_535.0, 3.0]).heavy());
     cases

@@ -1,7 +1,8 @@
 // y = rows of a table by label.
-// table: k m, labels: n floats, y: n m; `count` elements of y.
+// table: k m, labels: n numbers, y: n m; `count` elements of y.
 // y[i, j] = table[clamp(trunc(labels[i]), 0, k - 1), j].
 // A workgroup owns 256 elements of y, an invocation one.
+//!use gather/label.wgsl
 struct Params {
     origin: vec4<u32>,
     k: u32,
@@ -10,7 +11,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> table: array<f32>;
-@group(0) @binding(1) var<storage, read> labels: array<f32>;
+@group(0) @binding(1) var<storage, read> labels: array<Label>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> p: Params;
 
@@ -20,6 +21,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if at >= p.count {
         return;
     }
-    let row = min(u32(max(labels[at / p.m], 0.0)), p.k - 1u);
+    let row = row_of(labels[at / p.m], p.k);
     y[at] = table[row * p.m + at % p.m];
 }

@@ -2,15 +2,15 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
 
 use super::flat_groups;
 
 /// Turns of the loop over labels in the gradient: what every driver does.
 const MOST_LABELS: usize = 65_535;
 
-/// Row `trunc(label)` of `table` (`k m`) for each label of `labels` (`n`, floats): `n m`. A label outside the table takes its
-/// first or last row. Labels have no gradient.
+/// Row `trunc(label)` of `table` (`k m`) for each label of `labels` (`n`, floats or unsigned integers): `n m`. A label outside
+/// the table takes its first or last row, since a kernel cannot refuse it. Labels have no gradient.
 ///
 /// # Errors
 /// [`Error::Shape`] when the table is not `k m`, or the labels are not `n` or more than 65,535.
@@ -29,6 +29,11 @@ pub fn gather(graph: &mut Graph, table: Value, labels: Value) -> Result<Value> {
     Ok(graph.push1(Gather, &[table, labels], [n, m]))
 }
 
+/// 1 where the labels are integers.
+fn integer(io: &Io) -> usize {
+    usize::from(io.inputs[1].dtype == DType::U32)
+}
+
 #[derive(Debug)]
 struct Gather;
 
@@ -40,6 +45,7 @@ impl Op for Gather {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let (table, count) = (io.input(0), io.output(0).elements());
         let launch = Launch::new("gather/forward.wgsl")
+            .constant("INTEGER", integer(io))
             .read(Operand::Input(0))
             .read(Operand::Input(1))
             .write(Operand::Output(0))
@@ -81,6 +87,7 @@ impl Op for Scatter {
         let (table, n) = (io.output(0), io.input(0)[0]);
         let count = table.elements();
         let launch = Launch::new("gather/backward.wgsl")
+            .constant("INTEGER", integer(io))
             .read(Operand::Input(0))
             .read(Operand::Input(1))
             .write(Operand::Output(0))
