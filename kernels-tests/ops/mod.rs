@@ -14,5 +14,6 @@ mod lookup;
 mod philox;
 mod reduce;
 mod resample;
+mod rk45;
 mod sampler_step;
 mod upfirdn2d;

@@ -24,6 +24,7 @@ pub mod philox;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+pub mod rk45;
 pub mod sampler_step;
 pub mod softmax;
 mod tensor;

@@ -18,6 +18,7 @@ pub mod lookup;
 pub mod philox;
 pub mod reduce;
 pub mod resample;
+pub mod rk45;
 pub mod sampler_step;
 pub mod upfirdn2d;
 

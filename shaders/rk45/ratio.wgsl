@@ -1,0 +1,38 @@
+// r = (c_y·y + Σ_j c_j·slope_j) / (atol + rtol·max(|y|, |other|)).
+// y, other, r: `count` elements E; slopes: 7 × count; table: rows × columns with c_j, c_y, rtol, atol from `first` on; counter: one u32.
+// The error estimate over its scale (Dormand and Prince 1980, with scipy's scale); a slope whose factor is 0 is not read.
+// A workgroup owns 256 elements, an invocation one.
+//!use shared/element.wgsl
+struct Params {
+    origin: vec4<u32>,
+    count: u32,
+    rows: u32,
+    columns: u32,
+    first: u32,
+}
+
+@group(0) @binding(0) var<storage, read> y: array<E>;
+@group(0) @binding(1) var<storage, read> other: array<E>;
+@group(0) @binding(2) var<storage, read> slopes: array<E>;
+@group(0) @binding(3) var<storage, read> table: array<f32>;
+@group(0) @binding(4) var<storage, read> counter: array<u32>;
+@group(0) @binding(5) var<storage, read_write> r: array<E>;
+@group(0) @binding(6) var<uniform> p: Params;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = (group.x + p.origin.x) * 256u + lane;
+    if i >= p.count {
+        return;
+    }
+    let c = min(counter[0], p.rows - 1u) * p.columns + p.first;
+    var sum = table[c + 7u] * y[i];
+    for (var j = 0u; j < 7u; j++) {
+        let factor = table[c + j];
+        if factor != 0.0 {
+            sum += factor * slopes[j * p.count + i];
+        }
+    }
+    let scale = table[c + 9u] + table[c + 8u] * max(abs(y[i]), abs(other[i]));
+    r[i] = sum / scale;
+}
