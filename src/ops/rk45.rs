@@ -22,7 +22,11 @@ fn check(graph: &Graph, table: Table, last_column: usize, y: Value, slopes: Valu
     }
     let rows = graph.shape(table.rows);
     if rows.rank() != 2 || last_column >= rows[1] {
-        return Err(Error::shape(STEM, format!("column {last_column} of a table {rows}"), "give a column it has"));
+        return Err(Error::shape(
+            STEM,
+            format!("column {last_column} of a table {rows}"),
+            "give a column it has",
+        ));
     }
     Ok(())
 }
@@ -111,7 +115,13 @@ impl Op for Stage {
         vec![Candidate::plain(vec![launch("rk45/stage.wgsl", io, elements, self.first, Operand::Output(0))])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         not_differentiated(needs)
     }
 }
@@ -135,7 +145,13 @@ impl Op for Store {
         &[0]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         not_differentiated(needs)
     }
 }
@@ -155,7 +171,13 @@ impl Op for Ratio {
         vec![Candidate::plain(vec![launch("rk45/ratio.wgsl", io, elements, self.first, Operand::Output(0))])]
     }
 
-    fn backward(&self, _: &mut Graph, _: Node<'_>, _: &[Option<Value>], needs: &[bool]) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
         not_differentiated(needs)
     }
 }

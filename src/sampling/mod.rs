@@ -9,6 +9,7 @@ pub mod coefficients;
 pub mod draws;
 pub mod few_step;
 pub mod moments;
+pub mod ode;
 pub mod pc;
 pub mod rk45;
 pub mod run;

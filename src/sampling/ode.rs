@@ -1,0 +1,339 @@
+//! The probability-flow ODE on the device: state and slopes in f32 there, the controller in f64 here, one small read a step.
+//!
+//! One plan computes a stage (state of the stage, score, slope) and is replayed once per stage with a row of coefficients each;
+//! a second one turns slopes into error norms. With a probe the divergence of the drift is integrated along with the state
+//! (Skilling and Hutchinson's trace estimate, section 4.3 of Song et al. 2021).
+
+use std::sync::Arc;
+
+use super::rk45::{A, B, C, E, OdeState, StartNorms, Tolerance};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
+use crate::ops::elementwise::assign;
+use crate::ops::lookup::{Table, advance, slice};
+use crate::ops::reduce::{dot_images, sum_squares_images};
+use crate::ops::rk45::{SLOPES, ratio, stage, store};
+use crate::ops::sampler_step::linear;
+use crate::score::{At, ScoreFn};
+use crate::sde::{Sde, TimeConditioning};
+
+/// Columns of a stage: times, the drift's factors of x and score, the factors of the slopes, the index of the new slope.
+const DRIFT: usize = At::COLUMNS;
+const FACTORS: usize = DRIFT + 2;
+const INDEX: usize = FACTORS + SLOPES;
+const STAGE_COLUMNS: usize = INDEX + 1;
+/// Columns of a norm: factors of the slopes, factor of y, rtol, atol; and a 0 by which the first slope is addressed.
+const NORM_COLUMNS: usize = SLOPES + 4;
+/// The most stages in one replay: the six of an attempted step.
+const MOST_STAGES: usize = 6;
+
+/// A tensor that is integrated: the state, or the change of log-density of each image.
+#[derive(Clone, Copy, Debug)]
+struct Integrated {
+    now: Value,
+    new: Value,
+    slopes: Value,
+}
+
+impl Integrated {
+    fn new(graph: &mut Graph, name: &str, shape: &Shape) -> Self {
+        let stack: Vec<usize> = [SLOPES].iter().chain(shape.dims()).copied().collect();
+        Self {
+            now: graph.state(name, shape.clone(), DType::F32),
+            new: graph.state(&format!("new {name}"), shape.clone(), DType::F32),
+            slopes: graph.state(&format!("slopes of {name}"), stack, DType::F32),
+        }
+    }
+}
+
+/// A graph of its own over the memory of the stages' states.
+#[derive(Debug)]
+struct Side {
+    draft: Draft,
+    table: Table,
+    states: Vec<Integrated>,
+    /// Sums of squares per image for each state.
+    sums: Vec<Value>,
+}
+
+/// The ODE on paper.
+#[derive(Debug)]
+pub struct OdeDraft {
+    stages: Draft,
+    table: Table,
+    states: Vec<Integrated>,
+    probe: Option<Value>,
+    start: Side,
+    error: Side,
+    accept: Side,
+    shape: Shape,
+}
+
+/// The ODE on a device, as [`solve`](super::rk45::solve) takes it.
+#[derive(Debug)]
+pub struct Ode {
+    sde: Arc<dyn Sde>,
+    time: TimeConditioning,
+    stages: Plan,
+    table: Table,
+    states: Vec<Integrated>,
+    probe: Option<Value>,
+    start: (Plan, Table, Vec<Value>),
+    error: (Plan, Table, Vec<Value>),
+    accept: Plan,
+    shape: Shape,
+}
+
+impl OdeDraft {
+    /// Traces the ODE for a state of `shape` (`n h w c`), with a probe for the divergence where `likelihood` is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] from the model, [`Error::Limit`] when a tensor does not fit the device.
+    pub fn new(
+        gpu: &Gpu,
+        score: &dyn ScoreFn,
+        shape: impl Into<Shape>,
+        likelihood: bool,
+        choice: Choice,
+    ) -> Result<Self> {
+        let shape = shape.into();
+        let n = shape[0];
+        let mut graph = Graph::new();
+        let table = Table::new(&mut graph, "stages", MOST_STAGES, STAGE_COLUMNS);
+        let y = Integrated::new(&mut graph, "x", &shape);
+        let x = stage(&mut graph, table, y.now, y.slopes, FACTORS)?;
+        let s = score.score(&mut graph, x, At { table, n })?;
+        let (slope, _) = linear(&mut graph, table, x, s, None, [DRIFT, DRIFT + 1, DRIFT])?;
+        store(&mut graph, table, y.slopes, slope, INDEX)?;
+        assign(&mut graph, y.new, x)?;
+        let mut states = vec![y];
+        let mut probe = None;
+        if likelihood {
+            let eps = graph.input("probe", shape.clone());
+            let grads = graph.backward(&[(s, eps)], &[x])?;
+            let squares = sum_squares_images(&mut graph, eps)?;
+            let divergence = match grads[0] {
+                Some(vjp) => {
+                    let product = dot_images(&mut graph, vjp, eps, 1.0)?;
+                    linear(&mut graph, table, squares, product, None, [DRIFT, DRIFT + 1, DRIFT])?.0
+                }
+                // A score that does not depend on x leaves the drift's own factor.
+                None => {
+                    let zero = graph.constant("no divergence", [n], &vec![0.0; n]);
+                    linear(&mut graph, table, squares, zero, None, [DRIFT, DRIFT + 1, DRIFT])?.0
+                }
+            };
+            let logp = Integrated::new(&mut graph, "change of log-density", &[n].into());
+            let value = stage(&mut graph, table, logp.now, logp.slopes, FACTORS)?;
+            store(&mut graph, table, logp.slopes, divergence, INDEX)?;
+            assign(&mut graph, logp.new, value)?;
+            states.push(logp);
+            probe = Some(eps);
+        }
+        advance(&mut graph, table.counter)?;
+        let shapes: Vec<Shape> = states.iter().map(|s| graph.shape(s.now).clone()).collect();
+        let device = gpu.capabilities();
+        let options = DraftOptions { choice, guards: false };
+        let side = |against_new: bool| -> Result<Side> {
+            let (mut g, table, states) = side_graph(&shapes);
+            let mut sums = Vec::new();
+            for s in &states {
+                let other = if against_new { s.new } else { s.now };
+                let r = ratio(&mut g, table, s.now, other, s.slopes, 0)?;
+                sums.push(sum_squares_images(&mut g, r)?);
+            }
+            Ok(Side { draft: Draft::new(&g, &sums, device, options.clone())?, table, states, sums })
+        };
+        let accept = {
+            let (mut g, table, states) = side_graph(&shapes);
+            for s in &states {
+                assign(&mut g, s.now, s.new)?;
+                let last = slice(&mut g, s.slopes, table.counter, 0, SLOPES - 1)?;
+                store(&mut g, table, s.slopes, last, NORM_COLUMNS - 1)?;
+            }
+            Side { draft: Draft::new(&g, &[], device, options.clone())?, table, states, sums: Vec::new() }
+        };
+        let kept: Vec<Value> = states.iter().flat_map(|s| [s.now, s.new, s.slopes]).collect();
+        Ok(Self {
+            stages: Draft::new(&graph, &kept, device, options.clone())?,
+            table,
+            states,
+            probe,
+            start: side(false)?,
+            error: side(true)?,
+            accept,
+            shape,
+        })
+    }
+
+    /// What the ODE will take.
+    pub fn memory(&self) -> Memory {
+        self.stages.memory()
+    }
+
+    /// Allocates and compiles; `resources` holds the weights.
+    ///
+    /// # Errors
+    /// What [`Draft::build`] says.
+    pub fn build(
+        &self,
+        gpu: &Gpu,
+        resources: Resources,
+        sde: &Arc<dyn Sde>,
+        time: TimeConditioning,
+    ) -> Result<Ode> {
+        let stages = self.stages.build(gpu, resources)?;
+        let side = |side: &Side| -> Result<Plan> {
+            let mut shared = Resources::new();
+            for (own, main) in side.states.iter().zip(&self.states) {
+                shared = shared
+                    .bind(own.now, stages.binding(main.now)?)
+                    .bind(own.new, stages.binding(main.new)?)
+                    .bind(own.slopes, stages.binding(main.slopes)?);
+            }
+            let plan = side.draft.build(gpu, shared)?;
+            plan.write(side.table.rows, &[0.0; NORM_COLUMNS])?;
+            Ok(plan)
+        };
+        Ok(Ode {
+            sde: Arc::clone(sde),
+            time,
+            start: (side(&self.start)?, self.start.table, self.start.sums.clone()),
+            error: (side(&self.error)?, self.error.table, self.error.sums.clone()),
+            accept: side(&self.accept)?,
+            stages,
+            table: self.table,
+            states: self.states.clone(),
+            probe: self.probe,
+            shape: self.shape.clone(),
+        })
+    }
+}
+
+fn side_graph(shapes: &[Shape]) -> (Graph, Table, Vec<Integrated>) {
+    let mut graph = Graph::new();
+    let table = Table::new(&mut graph, "norms", 1, NORM_COLUMNS);
+    let states = shapes.iter().map(|shape| Integrated::new(&mut graph, "x", shape)).collect();
+    (graph, table, states)
+}
+
+impl Ode {
+    /// Shape of the state, `n h w c`.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Sets the state; the change of log-density begins at 0.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `x` has another number of elements.
+    pub fn set(&mut self, x: &[f32]) -> Result<()> {
+        self.stages.write(self.states[0].now, x)?;
+        if let Some(logp) = self.states.get(1) {
+            self.stages.write(logp.now, &vec![0.0; self.shape[0]])?;
+        }
+        Ok(())
+    }
+
+    /// Sets the probe of the trace estimate.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the ODE was drafted without one.
+    pub fn set_probe(&mut self, eps: &[f32]) -> Result<()> {
+        match self.probe {
+            Some(probe) => self.stages.write(probe, eps),
+            None => Err(Error::invalid("probe", "given", "this ODE was drafted without likelihood")),
+        }
+    }
+
+    /// The state.
+    pub fn get(&self) -> Result<Vec<f32>> {
+        self.stages.read(self.states[0].now)
+    }
+
+    /// The change of log-density of each image, where there is a probe.
+    pub fn log_density_change(&self) -> Result<Option<Vec<f32>>> {
+        self.states.get(1).map(|s| self.stages.read(s.now)).transpose()
+    }
+
+    /// The drift at (`t`, the state) and, with a probe, its estimated divergence per image: the first slopes. One evaluation.
+    pub fn drift(&mut self, t: f64) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        self.run(&[self.row(t, &[], 0.0, 0)])?;
+        let first = |plan: &Plan, s: &Integrated, size: usize| -> Result<Vec<f32>> {
+            Ok(plan.read(s.slopes)?[..size].to_vec())
+        };
+        let slope = first(&self.stages, &self.states[0], self.shape.elements())?;
+        let divergence = self.states.get(1).map(|s| first(&self.stages, s, self.shape[0])).transpose()?;
+        Ok((slope, divergence))
+    }
+
+    /// A row for one stage: slope number `index` at time `t`, from the state plus h times the `factors` of the slopes.
+    fn row(&self, t: f64, factors: &[f64], h: f64, index: usize) -> [f32; STAGE_COLUMNS] {
+        let asked = self.sde.conditioning(t, self.time);
+        let flow = self.sde.reverse(true).sde(t);
+        let mut row = [0.0; STAGE_COLUMNS];
+        let times = At::row(asked, self.sde.marginal_prob(t).std);
+        let values = times.into_iter().chain([flow.drift, flow.score]).map(|v| v as f32);
+        row.iter_mut().zip(values).for_each(|(to, v)| *to = v);
+        row[FACTORS..].iter_mut().zip(factors).for_each(|(to, f)| *to = (f * h) as f32);
+        row[INDEX] = index as f32;
+        row
+    }
+
+    fn run(&mut self, rows: &[[f32; STAGE_COLUMNS]]) -> Result<()> {
+        let mut data: Vec<f32> = rows.concat();
+        data.resize(MOST_STAGES * STAGE_COLUMNS, 0.0);
+        self.stages.write(self.table.rows, &data)?;
+        self.stages.write_u32(self.table.counter, &[0])?;
+        self.stages.replay(rows.len())
+    }
+
+    /// The RMS norm over all elements of (c_y·y + Σ c_j slope_j) / scale.
+    fn norm(
+        shape: &Shape,
+        (plan, table, sums): &mut (Plan, Table, Vec<Value>),
+        factors: &[f64],
+        of_y: f64,
+        tolerance: Tolerance,
+    ) -> Result<f64> {
+        let mut row = [0.0_f32; NORM_COLUMNS];
+        row.iter_mut().zip(factors).for_each(|(to, f)| *to = *f as f32);
+        row[SLOPES] = of_y as f32;
+        row[SLOPES + 1] = tolerance.rtol as f32;
+        row[SLOPES + 2] = tolerance.atol as f32;
+        plan.write(table.rows, &row)?;
+        plan.run()?;
+        let mut total = 0.0;
+        for &sum in sums.iter() {
+            total += plan.read(sum)?.iter().map(|&v| f64::from(v)).sum::<f64>();
+        }
+        let elements = shape.elements() + if sums.len() > 1 { shape[0] } else { 0 };
+        Ok((total / elements as f64).sqrt())
+    }
+}
+
+impl OdeState for Ode {
+    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<StartNorms> {
+        self.run(&[self.row(t, &[], 0.0, 0)])?;
+        let y = Self::norm(&self.shape, &mut self.start, &[], 1.0, tolerance)?;
+        let slope = Self::norm(&self.shape, &mut self.start, &[1.0], 0.0, tolerance)?;
+        Ok(StartNorms { y, slope })
+    }
+
+    fn probe(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
+        self.run(&[self.row(t + h, &[1.0], h, 1)])?;
+        Self::norm(&self.shape, &mut self.start, &[-1.0, 1.0], 0.0, tolerance)
+    }
+
+    fn attempt(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
+        let mut rows: Vec<_> = (1..6).map(|i| self.row(t + C[i] * h, &A[i], h, i)).collect();
+        rows.push(self.row(t + h, &B, h, SLOPES - 1));
+        self.run(&rows)?;
+        Self::norm(&self.shape, &mut self.error, &E.map(|e| e * h), 0.0, tolerance)
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        self.accept.run()
+    }
+}
