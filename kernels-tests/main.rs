@@ -1,5 +1,6 @@
 //! Every op, forward and backward, against its f64 reference; and the rules of the house.
 
+mod engine;
 mod harness;
 mod house;
 mod ops;

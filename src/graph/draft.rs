@@ -6,6 +6,7 @@ use std::fmt;
 use super::choice::Choice;
 use super::liveness::{self, Interval};
 use super::op::{Launch, Operand};
+use super::parameters::ALIGNMENT;
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
 use crate::gpu::{Capabilities, Kernel};
@@ -399,39 +400,24 @@ impl<'a> Drafting<'a> {
         let prepare: Vec<Placed> = self.prepare.iter().map(place).collect();
         let step: Vec<Placed> = self.step.iter().map(place).collect();
         let mut values: HashMap<Value, Place> = self.outputs.iter().map(|&v| (v, place_of(v))).collect();
-        let mut inputs = 0;
-        let mut parameters = HashSet::new();
+        // Tensors and segments of parameter sets that launches touch, each once.
+        let mut touched = HashMap::new();
         for &index in &self.kept {
             let node = &self.graph.nodes[index];
             for &value in node.inputs.iter().chain(&node.outputs) {
                 let place = place_of(value);
                 match &place {
-                    Place::External(_) => {
-                        let bytes = self.graph.values[value.0].tensor.bytes();
-                        if values.insert(value, place).is_none() || self.outputs.contains(&value) {
-                            inputs += bytes.max(16).next_multiple_of(16);
-                        }
-                    }
+                    Place::External(_) => drop(values.insert(value, place)),
                     Place::Slot { .. } | Place::Segment { .. } => {
-                        parameters.insert((place, self.graph.values[value.0].tensor.bytes()));
+                        touched.insert(place, self.graph.values[value.0].tensor.bytes());
                     }
                     _ => {}
                 }
             }
         }
-        // Segments hold the tensors of their set, so only sets without one are counted tensor by tensor.
-        let whole: HashSet<&str> = parameters
-            .iter()
-            .filter_map(|(p, _)| match p {
-                Place::Segment { set, .. } => Some(set.as_str()),
-                _ => None,
-            })
-            .collect();
-        let parameters = parameters
-            .iter()
-            .filter(|(p, _)| !matches!(p, Place::Slot { set, .. } if whole.contains(set.as_str())))
-            .map(|(_, bytes)| bytes)
-            .sum();
+        let external = values.iter().filter(|(_, place)| matches!(place, Place::External(_)));
+        let inputs = external.map(|(v, _)| allocated(self.graph.values[v.0].tensor.bytes())).sum();
+        let parameters = self.parameter_bytes(touched);
         // Room for every launch once and for the cuts that measured times ask for.
         let uniform_slots = 2 * (prepare.len() + step.len()) + 256;
         let widest = prepare.iter().chain(&step).map(|l| 4 * l.uniform.len() as u64 + 16).max().unwrap_or(16);
@@ -441,7 +427,7 @@ impl<'a> Drafting<'a> {
             parameters,
             shared: assignment.sizes.iter().sum(),
             peak: liveness::peak(&self.intervals),
-            prepared: self.prepared.iter().map(|b| b.max(&16).next_multiple_of(16)).sum(),
+            prepared: self.prepared.iter().map(|&b| allocated(b)).sum(),
             uniforms: slot * uniform_slots as u64,
         };
         Ok(Draft {
@@ -457,4 +443,32 @@ impl<'a> Drafting<'a> {
             chosen: self.chosen,
         })
     }
+
+    /// Bytes of the parameter sets of which `touched` are a part. A set is allocated whole, by segments or by tensors.
+    fn parameter_bytes(&self, mut touched: HashMap<Place, u64>) -> u64 {
+        for info in &self.graph.values {
+            if let Kind::Parameter { set } = &info.kind {
+                touched
+                    .insert(Place::Slot { set: set.clone(), name: info.name.clone() }, info.tensor.bytes());
+            }
+        }
+        let by_segments: HashSet<&str> = touched
+            .keys()
+            .filter_map(|place| match place {
+                Place::Segment { set, .. } => Some(set.as_str()),
+                _ => None,
+            })
+            .collect();
+        let bytes = |(place, &bytes): (&Place, &u64)| match place {
+            Place::Slot { set, .. } if by_segments.contains(set.as_str()) => 0,
+            Place::Slot { .. } => bytes.next_multiple_of(ALIGNMENT),
+            _ => bytes,
+        };
+        touched.iter().map(bytes).sum()
+    }
+}
+
+/// Bytes of a buffer for `bytes`.
+fn allocated(bytes: u64) -> u64 {
+    bytes.max(16).next_multiple_of(16)
 }

@@ -11,7 +11,7 @@ use crate::gpu::{Binding, Buffer, Gpu};
 /// Largest segment in bytes: the smallest limit on bindings among the devices we run on.
 const SEGMENT_BYTES: u64 = 128 << 20;
 /// Each tensor begins at a multiple of this many bytes, the largest alignment that a device may ask of a binding.
-const ALIGNMENT: u64 = 256;
+pub(super) const ALIGNMENT: u64 = 256;
 
 /// Where a tensor lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
