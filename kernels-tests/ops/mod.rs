@@ -1,6 +1,7 @@
 //! One table of cases per op, run in every mode.
 
 mod adam;
+mod attention;
 mod broadcast;
 mod clip;
 mod column_sum;

@@ -5,6 +5,7 @@
 //! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
 
 pub mod adam;
+pub mod attention;
 pub mod broadcast;
 pub mod clip;
 pub mod column_sum;

@@ -1,0 +1,71 @@
+// Softmax of each row in place, and the logarithm of its sum of exponentials.
+// x: rows of `size` elements E, from row `first` on of all; lse: one number for each of all rows.
+// lse = max + ln Σ exp(x − max); x = exp(x − max)/Σ exp(x − max).
+// A workgroup owns one row, an invocation every 64th element E of it.
+//!use shared/element.wgsl
+struct Params {
+    origin: vec4<u32>,
+    size: u32,
+    first: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<E>;
+@group(0) @binding(1) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(2) var<uniform> p: Params;
+
+var<workgroup> shared_max: array<f32, 64>;
+var<workgroup> shared_sum: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.x + p.origin.x;
+    let base = row * p.size;
+    // Rows are never empty, so the first element is a bound that lies in the row.
+    var largest = x[base + min(lane, p.size - 1u)];
+    for (var i = lane; i < p.size; i += 64u) {
+        largest = max(largest, x[base + i]);
+    }
+//!if V == 4
+    shared_max[lane] = max(max(largest.x, largest.y), max(largest.z, largest.w));
+//!else
+    shared_max[lane] = largest;
+//!end
+    for (var half = 32u; half > 0u; half >>= 1u) {
+        // Parts the writes of `shared_max` from the reads of the next level.
+        workgroupBarrier();
+        if lane < half {
+            shared_max[lane] = max(shared_max[lane], shared_max[lane + half]);
+        }
+    }
+    // Parts the last write of the maximum from its reads by all.
+    workgroupBarrier();
+    let top = shared_max[0];
+    var sum = E();
+    for (var i = lane; i < p.size; i += 64u) {
+        let value = exp(x[base + i] - top);
+        x[base + i] = value;
+        sum += value;
+    }
+//!if V == 4
+    shared_sum[lane] = (sum.x + sum.y) + (sum.z + sum.w);
+//!else
+    shared_sum[lane] = sum;
+//!end
+    for (var half = 32u; half > 0u; half >>= 1u) {
+        // Parts the writes of `shared_sum` from the reads of the next level.
+        workgroupBarrier();
+        if lane < half {
+            shared_sum[lane] += shared_sum[lane + half];
+        }
+    }
+    // Parts the last write of the sum from its reads by all.
+    workgroupBarrier();
+    let total = shared_sum[0];
+    let factor = 1.0 / total;
+    for (var i = lane; i < p.size; i += 64u) {
+        x[base + i] *= factor;
+    }
+    if lane == 0u {
+        lse[p.first + row] = top + log(total);
+    }
+}
