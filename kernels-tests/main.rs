@@ -5,3 +5,4 @@ mod harness;
 mod house;
 mod ops;
 mod reference;
+mod samplers;

@@ -66,7 +66,9 @@ pub fn assign(graph: &mut Graph, state: Value, value: Value) -> Result<()> {
         let problem = format!("{} into {}", graph.shape(value), graph.shape(state));
         return Err(Error::shape("elementwise", problem, "assign as many elements as the state has"));
     }
-    graph.push(Assign, &[state, value], &[]);
+    if state != value {
+        graph.push(Assign, &[state, value], &[]);
+    }
     Ok(())
 }
 

@@ -161,7 +161,10 @@ impl SamplerDraft {
         let step = self.step.build(gpu, resources)?;
         let shared = step.binding(self.values.x)?;
         let prior = self.prior.build(gpu, Resources::new().bind(self.values.prior_x, shared))?;
-        step.write(self.values.table.rows, &self.coefficients)?;
+        // A sampler that does nothing has no use for coefficients.
+        if step.uses(self.values.table.rows) {
+            step.write(self.values.table.rows, &self.coefficients)?;
+        }
         Ok(Sampler { step, prior, values: self.values, rows: self.rows, shape: self.shape.clone() })
     }
 }

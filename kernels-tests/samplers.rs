@@ -1,0 +1,164 @@
+//! Samplers without a network: on Gaussian data the score is linear in x, and so the moments of every sampler's result are
+//! known exactly from a recursion in f64.
+
+use std::sync::Arc;
+
+use langevin::Result;
+use langevin::graph::{Choice, Graph, Resources, Value};
+use langevin::ops::broadcast::{add_images, scale_images};
+use langevin::ops::lookup::{Table, column};
+use langevin::ops::sampler_step::Norm;
+use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
+use langevin::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
+use langevin::sampling::moments::{GaussianData, Moments};
+use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
+use langevin::score::{At, ScoreFn};
+use langevin::sde::{Marginal, Sde, SubVp, TimeConditioning, Ve, Vp};
+
+use crate::harness;
+
+const DATA: GaussianData = GaussianData { mean: 0.3, variance: 0.25 };
+
+/// Ten images of 1,024 elements: 10,240 samples, each independent of the others.
+const SHAPE: [usize; 4] = [10, 32, 32, 1];
+
+/// The score of [`DATA`], with its slope and offset for each row of the sampler's table.
+#[derive(Debug)]
+struct GaussianScore {
+    rows: Vec<f32>,
+}
+
+impl GaussianScore {
+    fn new(marginals: impl Iterator<Item = Marginal>) -> Self {
+        let pair = |m| {
+            let (slope, offset) = DATA.score(m);
+            [slope as f32, offset as f32]
+        };
+        Self { rows: marginals.flat_map(pair).collect() }
+    }
+}
+
+impl ScoreFn for GaussianScore {
+    fn score(&self, graph: &mut Graph, x: Value, at: At) -> Result<Value> {
+        let rows = graph.constant("gaussian score", [self.rows.len() / 2, 2], &self.rows);
+        let table = Table { rows, counter: at.table.counter };
+        let (slope, offset) = (column(graph, table, 0, at.n)?, column(graph, table, 1, at.n)?);
+        let scaled = scale_images(graph, x, slope)?;
+        add_images(graph, scaled, offset)
+    }
+}
+
+fn sdes(n: usize) -> [Arc<dyn Sde>; 3] {
+    [
+        Arc::new(Ve::new(0.01, 50.0, n).unwrap()),
+        Arc::new(Vp::new(0.1, 20.0, n).unwrap()),
+        Arc::new(SubVp::new(0.1, 20.0, n).unwrap()),
+    ]
+}
+
+/// Fails unless mean and variance lie within four standard errors of `expected`.
+fn assert_moments(name: &str, samples: &[f32], expected: Moments) {
+    let n = samples.len() as f64;
+    let mean = samples.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let variance = samples.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let errors = [(expected.variance / n).sqrt(), expected.variance * (2.0 / n).sqrt()];
+    for (what, got, expected, error) in
+        [("mean", mean, expected.mean, errors[0]), ("variance", variance, expected.variance, errors[1])]
+    {
+        assert!((got - expected).abs() < 4.0 * error, "{name}: {what} {got}, exactly {expected} ± {error}");
+    }
+}
+
+fn samples(score: &dyn ScoreFn, method: Method<'_>, seed: u64) -> Option<Vec<f32>> {
+    let gpu = harness::device()?;
+    let draft = SamplerDraft::new(gpu, score, method, SHAPE, Choice::Heuristic).unwrap();
+    let mut sampler = draft.build(gpu, Resources::new()).unwrap();
+    let images: Vec<ImageSeed> = (0..SHAPE[0]).map(|i| ImageSeed { seed, image: i as u32 }).collect();
+    sampler.run(&images, &mut |_| true).unwrap()
+}
+
+#[test]
+fn predictors_and_correctors_have_the_moments_of_their_recursion() {
+    // Enough steps for VP's chain, whose β_max/N must stay below 1.
+    for (s, sde) in sdes(60).into_iter().enumerate() {
+        for (p, predictor) in Predictor::ALL.into_iter().enumerate() {
+            for (c, corrector) in Corrector::ALL.into_iter().enumerate() {
+                let options = PcOptions {
+                    time: TimeConditioning::Continuous,
+                    predictor,
+                    corrector,
+                    snr: 0.16,
+                    n_steps_each: 1,
+                    probability_flow: false,
+                    denoise: true,
+                    t_eps: sde.default_t_eps(),
+                    sde: sde.clone(),
+                };
+                // Ancestral sampling is not defined for sub-VP.
+                let Ok(table) = PcTable::new(&options) else { continue };
+                let d = SHAPE[1..].iter().product();
+                let expected = table.moments(DATA, Moments::prior(table.prior_std), d);
+                let score = GaussianScore::new(table.rows.iter().map(|r| r.marginal));
+                let method = Method::Pc { table: &table, norm: Norm::Batch, constraint: None };
+                let seed = (s * 100 + p * 10 + c) as u64;
+                let Some(samples) = samples(&score, method, seed) else { return };
+                assert_moments(&format!("{} {predictor} {corrector}", sde.name()), &samples, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn few_step_solvers_have_the_moments_of_their_recursion() {
+    for (s, sde) in sdes(1000).into_iter().enumerate() {
+        let solvers = [Solver::Heun, Solver::DpmSolverPlusPlus2M, Solver::Ddim { eta: 0.0 }, Solver::Ddim { eta: 1.0 }];
+        for (k, solver) in solvers.into_iter().enumerate() {
+            let options = FewStepOptions {
+                sde: sde.as_ref(),
+                time: TimeConditioning::Continuous,
+                solver,
+                spacing: Spacing::LogNoise,
+                steps: 12,
+                t_eps: sde.default_t_eps(),
+                denoise: true,
+            };
+            let table = few_step(&options).unwrap();
+            let expected = table.moments(sde.as_ref(), DATA, Moments::prior(table.prior_std));
+            let score = GaussianScore::new(table.rows.iter().map(|r| sde.marginal_prob(r.t)));
+            let Some(samples) = samples(&score, Method::Solver(&table), (s * 10 + k) as u64) else { return };
+            assert_moments(&format!("{} {solver:?}", sde.name()), &samples, expected);
+        }
+    }
+}
+
+/// Image i of a seed has the same bits in a full batch, in a smaller one, and at another place of it.
+#[test]
+fn an_image_of_a_seed_does_not_depend_on_its_batch() {
+    let Some(gpu) = harness::device() else { return };
+    let sde: Arc<dyn Sde> = Arc::new(Ve::new(0.01, 50.0, 12).unwrap());
+    let options = PcOptions {
+        time: TimeConditioning::Continuous,
+        predictor: Predictor::ReverseDiffusion,
+        corrector: Corrector::Langevin,
+        snr: 0.16,
+        n_steps_each: 1,
+        probability_flow: false,
+        denoise: true,
+        t_eps: sde.default_t_eps(),
+        sde: sde.clone(),
+    };
+    let table = PcTable::new(&options).unwrap();
+    let score = GaussianScore::new(table.rows.iter().map(|r| r.marginal));
+    let method = Method::Pc { table: &table, norm: Norm::Image, constraint: None };
+    let run = |n: usize, images: &[u32]| -> Vec<Vec<u32>> {
+        let draft = SamplerDraft::new(gpu, &score, method, [n, 5, 7, 3], Choice::Heuristic).unwrap();
+        let mut sampler = draft.build(gpu, Resources::new()).unwrap();
+        let images: Vec<ImageSeed> = images.iter().map(|&image| ImageSeed { seed: 7, image }).collect();
+        let result = sampler.run(&images, &mut |_| true).unwrap().unwrap();
+        result.chunks(5 * 7 * 3).map(|image| image.iter().map(|v| v.to_bits()).collect()).collect()
+    };
+    let all = run(5, &[0, 1, 2, 3, 4]);
+    assert_eq!(run(3, &[2, 3]), all[2..4]);
+    assert_eq!(run(1, &[4]), all[4..]);
+    assert!(all[0] != all[1]);
+}
