@@ -1,4 +1,4 @@
-//! Where pictures lie: folders, tar (plain, gzip, xz), zip, CIFAR-10's binary files, TFRecords, single files.
+//! Where pictures lie: folders, tar (plain, gzip, xz), zip, CIFAR-10's binary files, TFRecords, LMDB, single files.
 //!
 //! [`walk`] names every picture once, in a fixed order, and leaves decoding to others. A container is known by its
 //! first bytes, not by its name. Names never become paths: nothing is unpacked to disk.
@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::decode::{Limits, Picture, is_image_name};
-use super::{cifar, tfrecord};
+use super::{cifar, lmdb, tfrecord};
 use crate::formats::zip::ZipReader;
 use crate::{Error, Result};
 
@@ -117,6 +117,8 @@ impl Walk<'_> {
         for (name, path) in &files {
             if is_image_name(name) {
                 (self.visit)(Item { name: name.clone(), body: Body::File(path.clone()) })?;
+            } else if lmdb::is_lmdb_name(name) {
+                lmdb::read_file(path, self.limits, self.visit)?;
             } else if cifar::is_batch_name(name) || tfrecord::is_record_name(name) {
                 if chosen.as_ref().is_some_and(|c| tfrecord::is_record_name(name) && !name.contains(c)) {
                     self.ignored += 1;
@@ -152,6 +154,8 @@ impl Walk<'_> {
             self.zip(file)
         } else if is_image_name(&name) {
             (self.visit)(Item { name, body: Body::File(self.root.to_path_buf()) })
+        } else if lmdb::is_lmdb_name(&name) {
+            lmdb::read_file(self.root, self.limits, self.visit)
         } else if cifar::is_batch_name(&name) || tfrecord::is_record_name(&name) {
             self.entry(&name, file, None)
         } else {

@@ -40,8 +40,7 @@ pub struct Picture {
 pub fn is_image_name(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
     let known = match ending.as_deref() {
-        Some("png" | "jpg" | "jpeg") => true,
-        Some("webp") => cfg!(feature = "lsun"),
+        Some("png" | "jpg" | "jpeg" | "webp") => true,
         _ => false,
     };
     // `._name` is where macOS archives keep a file's resource fork.
@@ -66,6 +65,8 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, String> {
         Some(ImageFormat::Jpeg) => complete_jpeg(bytes)?,
         #[cfg(feature = "lsun")]
         Some(ImageFormat::WebP) => {}
+        #[cfg(not(feature = "lsun"))]
+        Some(ImageFormat::WebP) => return Err("WebP, which only a build with `--features lsun` reads".into()),
         _ => return Err("neither PNG nor JPEG".into()),
     }
     let mut cap = image::Limits::default();

@@ -1,7 +1,7 @@
 //! Data sets and loaders.
 //!
 //! A source is a folder of PNG and JPEG files, a tar (plain, `.gz`, `.xz`) or zip of them, CIFAR-10's binary files (in
-//! a folder or an archive), TFRecords (FFHQ, CelebA-HQ), or with the feature `lsun` an LMDB. Folders named `train` and
+//! a folder or an archive), TFRecords (FFHQ, CelebA-HQ), or LSUN's LMDB (its WebP with the feature `lsun`). Folders named `train` and
 //! `test` are splits, the folders below them classes. [`Dataset::open`] decodes and preprocesses a source once, on all
 //! cores, into a packed file in the cache folder; a picture that cannot be read is skipped and reported.
 //! [`Loader`] then hands out batches in an order that depends on seed and epoch alone, so that a run resumes exactly.
@@ -30,6 +30,7 @@ mod decode;
 mod draws;
 mod ingest;
 mod layout;
+mod lmdb;
 mod loader;
 
 mod preprocess;
