@@ -1,9 +1,11 @@
 //! What all cases of a run share.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+
+use langevin::gpu::{Gpu, Options};
 
 use crate::case::Case;
 
@@ -12,12 +14,13 @@ pub struct Context {
     /// The folder that holds the categories.
     pub folder: PathBuf,
     models: RefCell<BTreeMap<String, Rc<Case>>>,
+    gpu: OnceCell<Result<Gpu, String>>,
 }
 
 impl Context {
     /// A run over `folder`.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, models: RefCell::default() }
+        Self { folder, models: RefCell::default(), gpu: OnceCell::new() }
     }
 
     /// The shared weights and configuration `<category>/<name>.json` that a case names in `config.model`.
@@ -29,5 +32,11 @@ impl Context {
         let model = Rc::new(Case::open(&self.folder.join(format!("{key}.json")))?);
         self.models.borrow_mut().insert(key, model.clone());
         Ok(model)
+    }
+
+    /// The device of all cases; without one every case that needs it fails and says what to install.
+    pub fn gpu(&self) -> Result<&Gpu, String> {
+        let open = || Gpu::open(&Options::default()).map_err(|e| e.to_string());
+        self.gpu.get_or_init(open).as_ref().map_err(String::clone)
     }
 }

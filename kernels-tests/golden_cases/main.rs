@@ -10,6 +10,7 @@ mod check;
 mod context;
 mod fields;
 mod init;
+mod layer;
 mod ops;
 mod rk45;
 mod samplers;

@@ -2,6 +2,7 @@
 
 mod adam;
 mod attention;
+mod activation;
 mod broadcast;
 mod clip;
 mod column_sum;
@@ -12,6 +13,8 @@ mod elementwise;
 mod ema;
 mod gather;
 mod lookup;
+mod group_norm;
+mod instance_norm;
 mod philox;
 mod reduce;
 mod resample;

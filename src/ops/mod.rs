@@ -6,6 +6,7 @@
 
 pub mod adam;
 pub mod attention;
+pub mod activation;
 pub mod broadcast;
 pub mod clip;
 pub mod column_sum;
@@ -16,12 +17,16 @@ pub mod elementwise;
 pub mod ema;
 pub mod gather;
 pub mod lookup;
+pub mod group_norm;
+pub mod instance_norm;
 pub mod philox;
 pub mod reduce;
 pub mod resample;
 pub mod rk45;
 pub mod sampler_step;
 pub mod upfirdn2d;
+
+mod shared;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
@@ -57,4 +62,7 @@ fn no_gradient(op: &'static str, needs: &[bool]) -> Result<Vec<Option<Value>>> {
         return Err(Error::shape(op, problem, "differentiate by what comes before it"));
     }
     Ok(vec![None; needs.len()])
+/// What the backward of a gradient op returns: samplers, losses and likelihoods need first derivatives only.
+fn differentiated_once(op: &'static str) -> Result<Vec<Option<Value>>> {
+    Err(Error::shape(op, "its gradient has no gradient of its own", "differentiate once"))
 }

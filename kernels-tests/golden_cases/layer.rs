@@ -1,0 +1,118 @@
+//! A piece of a network out of a case: its inputs and parameters become values of a graph, its output and all gradients are read
+//! back under the names that `check` uses.
+
+use langevin::graph::{Draft, DraftOptions, Graph, Plan, Resources, Value};
+
+use crate::case::{Case, Tensor};
+use crate::check::Outputs;
+use crate::context::Context;
+
+/// Images to and from channels last; anything else stays.
+const TO_NHWC: [usize; 4] = [0, 2, 3, 1];
+const TO_NCHW: [usize; 4] = [0, 3, 1, 2];
+
+/// What a value of the graph was in the case.
+struct Operand {
+    value: Value,
+    /// In the graph's layout.
+    data: Tensor,
+    /// The name of its gradient.
+    gradient: Option<String>,
+    /// Whether images were turned.
+    turned: bool,
+}
+
+/// A case being traced.
+pub struct Layer<'a> {
+    case: &'a Case,
+    /// Ops are appended here.
+    pub graph: Graph,
+    operands: Vec<Operand>,
+}
+
+/// A library error as a case's problem.
+pub fn problem(error: langevin::Error) -> String {
+    error.to_string()
+}
+
+impl<'a> Layer<'a> {
+    /// An empty graph for `case`.
+    pub fn new(case: &'a Case) -> Self {
+        Self { case, graph: Graph::new(), operands: Vec::new() }
+    }
+
+    /// The input `in.<name>`, images channels-last; its gradient is `gin.<name>`.
+    pub fn input(&mut self, name: &str) -> Result<Value, String> {
+        let tensor = self.case.tensor(&format!("in.{name}"))?;
+        let turned = tensor.shape.len() == 4;
+        let data = if turned { tensor.permute(&TO_NHWC) } else { tensor };
+        let value = self.graph.input(name, data.shape.clone());
+        let gradient = format!("gin.{name}");
+        let gradient = self.case.check()?.contains_key(&gradient).then_some(gradient);
+        self.operands.push(Operand { value, data, gradient, turned });
+        Ok(value)
+    }
+
+    /// The parameter `param.<name>` as it is; its gradient is `grad.<name>`.
+    pub fn parameter(&mut self, name: &str) -> Result<Value, String> {
+        let data = self.case.tensor(&format!("param.{name}"))?;
+        let value = self.graph.parameter("weights", name, data.shape.clone()).map_err(problem)?;
+        let checks = |prefix: &str| -> Result<bool, String> {
+            Ok(self.case.check()?.contains_key(&format!("{prefix}.{name}")))
+        };
+        let checked = checks("grad")? || checks("gradnorm")? || checks("gradhead")?;
+        let gradient = checked.then(|| format!("grad.{name}"));
+        self.operands.push(Operand { value, data, gradient, turned: false });
+        Ok(value)
+    }
+
+    /// Runs the graph: `out.y` is `y`, and every gradient that `check` names is taken with `in.dy` upstream.
+    pub fn finish(mut self, context: &Context, y: Value) -> Result<Outputs, String> {
+        let wanted: Vec<usize> =
+            (0..self.operands.len()).filter(|&i| self.operands[i].gradient.is_some()).collect();
+        let images = self.graph.shape(y).rank() == 4;
+        let mut targets = vec![y];
+        if !wanted.is_empty() {
+            let upstream = self.input("dy")?;
+            let wrt: Vec<Value> = wanted.iter().map(|&i| self.operands[i].value).collect();
+            let gradients = self.graph.backward(&[(y, upstream)], &wrt).map_err(problem)?;
+            for (gradient, &i) in gradients.into_iter().zip(&wanted) {
+                let name = self.operands[i].gradient.as_deref().unwrap_or_default();
+                targets.push(gradient.ok_or_else(|| format!("nothing depends on what {name} is by"))?);
+            }
+        }
+        let plan = self.run(context, &targets).map_err(problem)?;
+        let mut outputs = Outputs::new();
+        let read = |value: Value, turned: bool| -> Result<Tensor, String> {
+            let data = plan.read(value).map_err(problem)?;
+            let tensor = Tensor::from_f32(self.graph.shape(value).dims(), &data);
+            Ok(if turned { tensor.permute(&TO_NCHW) } else { tensor })
+        };
+        outputs.insert("out.y", read(y, images)?);
+        for (&target, &i) in targets[1..].iter().zip(&wanted) {
+            let operand = &self.operands[i];
+            outputs.insert(operand.gradient.clone().unwrap_or_default(), read(target, operand.turned)?);
+        }
+        Ok(outputs)
+    }
+
+    fn run(&self, context: &Context, targets: &[Value]) -> langevin::Result<Plan> {
+        let gpu = context.gpu().map_err(|e| langevin::Error::Validation { cause: e })?;
+        let options = DraftOptions { guards: true, ..DraftOptions::default() };
+        let draft = Draft::new(&self.graph, targets, gpu.capabilities(), options)?;
+        let mut plan = draft.build(gpu, Resources::new())?;
+        for operand in &self.operands {
+            let set = plan.parameters("weights").cloned();
+            if let Some(set) = set.filter(|set| set.binding(self.graph.name(operand.value)).is_some()) {
+                set.write(self.graph.name(operand.value), &operand.data.to_f32())?;
+            } else if !plan.uses(operand.value) {
+                // An input that no kept op reads has no memory.
+            } else {
+                plan.write(operand.value, &operand.data.to_f32())?;
+            }
+        }
+        plan.parameters_changed();
+        plan.run()?;
+        Ok(plan)
+    }
+}

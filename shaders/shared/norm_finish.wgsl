@@ -1,0 +1,82 @@
+// Statistics of each image and group of channels from the moments of rows, spread over the group's channels.
+// moments: n all_rows 2 c as shared/norm_moments.wgsl leaves them; weight, bias: c, with AFFINE. table: n 4 c, whose rows are mean,
+// scale, offset and 1/sqrt(variance + eps): the norm is (x - mean)·scale + offset. variance = Σ(x - mean)²/(count - free).
+// A workgroup of 64 owns a group of `size` channels of one image, an invocation every 64th row.
+struct Params {
+    origin: vec4<u32>,
+    pixels: u32,
+    channels: u32,
+    rows: u32,
+    turns: u32,
+    all_rows: u32,
+    // Channels of a group.
+    size: u32,
+    // 1 for the unbiased variance.
+    free: u32,
+    eps: f32,
+}
+
+@group(0) @binding(0) var<storage, read> moments: array<f32>;
+//!if AFFINE
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> table: array<f32>;
+@group(0) @binding(4) var<uniform> p: Params;
+//!else
+@group(0) @binding(1) var<storage, read_write> table: array<f32>;
+@group(0) @binding(2) var<uniform> p: Params;
+//!end
+//!use shared/sum64.wgsl
+
+// Pixels that a row of shared/norm_moments.wgsl covers.
+fn pixels_of(row: u32) -> f32 {
+    let chunk = p.rows * p.turns;
+    let first = row / p.rows * chunk;
+    let own = first + row % p.rows;
+    let end = min(first + chunk, p.pixels);
+    return f32(select(0u, (end - min(own, end) + p.rows - 1u) / p.rows, own < end));
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let group = id + p.origin.xyz;
+    let first_channel = group.x * p.size;
+    let base = group.y * p.all_rows * 2u * p.channels + first_channel;
+    // Row 0 has a pixel always.
+    let shift = moments[base];
+    var sum = 0.0;
+    for (var row = lane; row < p.all_rows; row += 64u) {
+        let count = pixels_of(row);
+        let at = base + row * 2u * p.channels;
+        for (var j = 0u; j < p.size; j++) {
+            sum += count * (moments[at + j] - shift);
+        }
+    }
+    let count = f32(p.pixels) * f32(p.size);
+    let moved = sum64(sum, lane) / count;
+    var deviations = 0.0;
+    for (var row = lane; row < p.all_rows; row += 64u) {
+        let count = pixels_of(row);
+        let at = base + row * 2u * p.channels;
+        for (var j = 0u; j < p.size; j++) {
+            let d = moments[at + j] - shift - moved;
+            deviations += select(0.0, moments[at + p.channels + j] + count * d * d, count > 0.0);
+        }
+    }
+    let variance = sum64(deviations, lane) / (count - f32(p.free));
+    let mean = shift + moved;
+    let inverse = 1.0 / sqrt(variance + p.eps);
+    for (var j = lane; j < p.size; j += 64u) {
+        let channel = first_channel + j;
+        let out = group.y * 4u * p.channels + channel;
+        table[out] = mean;
+//!if AFFINE
+        table[out + p.channels] = inverse * weight[channel];
+        table[out + 2u * p.channels] = bias[channel];
+//!else
+        table[out + p.channels] = inverse;
+        table[out + 2u * p.channels] = 0.0;
+//!end
+        table[out + 3u * p.channels] = inverse;
+    }
+}

@@ -1,0 +1,170 @@
+//! Group normalisation (Wu and He 2018) with its affine map, and SiLU after it where asked for.
+
+use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::differentiated_once;
+use super::shared::norm::{self, TABLE, Variance, Walk};
+
+/// What is fixed when the op is traced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupNorm {
+    /// Groups of neighbouring channels.
+    pub groups: usize,
+    /// Added to the (biased) variance.
+    pub norm_eps: f32,
+    /// Whether y = silu(norm(x)).
+    pub silu: bool,
+}
+
+/// `y = (x − mean)/sqrt(variance + norm_eps)·weight + bias`, mean and variance over the pixels and channels of each group of an
+/// image; then SiLU where asked for. `x` is `n h w c`, `weight` and `bias` are `c`.
+///
+/// # Errors
+/// [`Error::Shape`] when the channels do not make `groups` groups, or weight or bias has another size.
+pub fn group_norm(
+    graph: &mut Graph,
+    x: Value,
+    weight: Value,
+    bias: Value,
+    options: GroupNorm,
+) -> Result<Value> {
+    let [n, _, _, c] = norm::images(graph, "group_norm", x)?;
+    if options.groups == 0 || !c.is_multiple_of(options.groups) {
+        let problem = format!("{c} channels do not make {} groups", options.groups);
+        return Err(Error::shape("group_norm", problem, "give a divisor of the channels"));
+    }
+    norm::per_channel(graph, "group_norm", weight, c)?;
+    norm::per_channel(graph, "group_norm", bias, c)?;
+    let y = (graph.shape(x).clone(), DType::F32);
+    Ok(graph.push(Forward(options), &[x, weight, bias], &[y, ([n, 4, c].into(), DType::F32)])[0])
+}
+
+/// Outputs: y, and the table `n 4 c` of `shared::norm`.
+#[derive(Debug)]
+struct Forward(GroupNorm);
+
+impl Op for Forward {
+    fn stem(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let GroupNorm { groups, norm_eps, silu } = self.0;
+        let x = io.output(0);
+        let affine = Some([Operand::Input(1), Operand::Input(2)]);
+        let table = Operand::Output(1);
+        let from = if io.in_place { Operand::Output(0) } else { Operand::Input(0) };
+        let biased = (Variance::Biased, norm_eps);
+        let [moments, finish] =
+            norm::statistics(from, x, groups, biased, affine, Operand::Workspace(0), table);
+        let launches = vec![moments, finish, norm::apply(io, silu, table)];
+        vec![Candidate::plain(launches).with_workspaces(vec![Walk::of_sums(x).workspace()])]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(grad_y) = grads[0] else { return Ok(vec![None; 3]) };
+        let (by_x, by_parameters) = (needs[0], needs[1] || needs[2]);
+        let mut outputs = Vec::new();
+        if by_x {
+            outputs.push((graph.shape(node.inputs[0]).clone(), DType::F32));
+        }
+        if by_parameters {
+            outputs.extend([node.inputs[1], node.inputs[2]].map(|v| (graph.shape(v).clone(), DType::F32)));
+        }
+        let op = Backward { options: self.0, by_x, by_parameters };
+        let made = graph.push(op, &[grad_y, node.inputs[0], node.outputs[1]], &outputs);
+        let parameters = usize::from(by_x);
+        Ok(vec![
+            by_x.then(|| made[0]),
+            needs[1].then(|| made[parameters]),
+            needs[2].then(|| made[parameters + 1]),
+        ])
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        10.0 * io.output(0).elements() as f64
+    }
+}
+
+/// The gradients by x, and by weight and bias, as far as they are asked for, in this order; from grad_y, x and the table.
+#[derive(Debug)]
+struct Backward {
+    options: GroupNorm,
+    by_x: bool,
+    by_parameters: bool,
+}
+
+impl Op for Backward {
+    fn stem(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let GroupNorm { groups, silu, .. } = self.options;
+        let x = io.input(1);
+        let walk = Walk::of_sums(x);
+        let [partial, sums, gradient] = [0, 1, 2].map(Operand::Workspace);
+        let mut launches = norm::sums(io, silu, partial, sums).to_vec();
+        if self.by_x {
+            let (size, count) = (walk.c / groups, walk.n * groups);
+            launches.push(
+                Launch::new("group_norm/gradient.wgsl")
+                    .read(sums)
+                    .read(TABLE)
+                    .write(gradient)
+                    .word(walk.c)
+                    .word(groups)
+                    .word(size)
+                    .word(count)
+                    .float(1.0 / (walk.pixels * size) as f32)
+                    .grid(count.div_ceil(64), 1, 1),
+            );
+            launches.push(norm::backward(io, silu, gradient));
+        }
+        if self.by_parameters {
+            let first = usize::from(self.by_x);
+            launches.push(
+                Launch::new("group_norm/parameters.wgsl")
+                    .read(sums)
+                    .read(TABLE)
+                    .write(Operand::Output(first))
+                    .write(Operand::Output(first + 1))
+                    .word(walk.c)
+                    .word(walk.n)
+                    .grid(walk.c.div_ceil(64), 1, 1),
+            );
+        }
+        let workspaces = vec![walk.workspace(), norm::table_bytes(x, 2), norm::table_bytes(x, 2)];
+        vec![Candidate::plain(launches).with_workspaces(workspaces)]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        self.by_x.then_some(0)
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        differentiated_once("group_norm")
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        15.0 * io.input(1).elements() as f64
+    }
+}

@@ -1,0 +1,216 @@
+//! What all norms have in common: statistics of channels, `(x − mean)·scale + offset`, and its gradient.
+//!
+//! An op writes a *table* `n 4 c` with the rows mean, scale, offset and 1/sqrt(variance + eps), and for the gradient a tensor `n 2 c`
+//! with what flows to x through the statistics. Everything that touches all of x is here.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Io, Launch, Operand, Shape, Value};
+use crate::ops::lanes;
+
+/// Invocations in a workgroup of the kernels that walk.
+const WORKGROUP: usize = 256;
+
+/// How kernels walk over images `n h w c`; shared/walk.wgsl says who owns what.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Walk {
+    pub n: usize,
+    pub pixels: usize,
+    pub c: usize,
+    v: usize,
+    columns: usize,
+    cols: usize,
+    rows: usize,
+    turns: usize,
+}
+
+impl Walk {
+    /// A walk in which an invocation takes between `few` and `many` pixels: as many as leave an image 16 workgroups.
+    fn new(x: &Shape, few: usize, many: usize) -> Self {
+        let (n, c) = (x[0], x.last());
+        let pixels = x.elements() / (n * c);
+        let v = lanes(c);
+        let columns = c / v;
+        let cols = columns.div_ceil(columns.div_ceil(WORKGROUP));
+        let rows = WORKGROUP / cols;
+        let turns = (pixels.div_ceil(rows) / 16).clamp(few, many);
+        Self { n, pixels, c, v, columns, cols, rows, turns }
+    }
+
+    /// For sums over pixels: long rows, since every row leaves a result behind.
+    pub fn of_sums(x: &Shape) -> Self {
+        Self::new(x, 4, 64)
+    }
+
+    /// For element by element work: rows long enough to pay for reading the table.
+    fn of_elements(x: &Shape) -> Self {
+        Self::new(x, 2, 16)
+    }
+
+    fn chunks(&self) -> usize {
+        self.pixels.div_ceil(self.rows * self.turns)
+    }
+
+    /// Rows of all workgroups of an image.
+    fn all_rows(&self) -> usize {
+        self.chunks() * self.rows
+    }
+
+    /// Bytes of two numbers for each row, channel and image.
+    pub fn workspace(&self) -> u64 {
+        (self.n * self.all_rows() * 2 * self.c * 4) as u64
+    }
+
+    /// A launch that walks; its operands follow.
+    fn launch(&self, shader: &'static str, flops: f64) -> Launch {
+        Launch::new(shader)
+            .constant("V", self.v)
+            .word(self.pixels)
+            .word(self.columns)
+            .word(self.cols)
+            .word(self.rows)
+            .word(self.turns)
+            .grid(self.chunks(), self.columns.div_ceil(self.cols), self.n)
+            .flops(flops * (self.n * self.pixels * self.c) as f64)
+    }
+}
+
+/// `[n, h, w, c]` of images with at least one element.
+pub(in crate::ops) fn images(graph: &Graph, op: &'static str, x: Value) -> Result<[usize; 4]> {
+    let sizes = graph.nhwc(op, x)?;
+    if sizes.contains(&0) {
+        let problem = format!("{} is {}: no element to take a mean of", graph.name(x), graph.shape(x));
+        return Err(Error::shape(op, problem, "give at least one image, pixel and channel"));
+    }
+    Ok(sizes)
+}
+
+/// Fails unless `value` is one number per channel.
+pub(in crate::ops) fn per_channel(graph: &Graph, op: &'static str, value: Value, c: usize) -> Result<()> {
+    if graph.shape(value).dims() != [c] {
+        let problem =
+            format!("{} is {}, the images have {c} channels", graph.name(value), graph.shape(value));
+        return Err(Error::shape(op, problem, "give one number per channel"));
+    }
+    Ok(())
+}
+
+/// Which variance a norm divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) enum Variance {
+    /// Over the count.
+    Biased,
+    /// Over the count less one.
+    Unbiased,
+}
+
+/// Statistics over `groups` groups of channels of each image of `from`, whose shape is `x`, into `table`; `affine` is weight and bias.
+/// `workspace` has [`Walk::workspace`] bytes of [`Walk::of_sums`].
+pub(in crate::ops) fn statistics(
+    from: Operand,
+    x: &Shape,
+    groups: usize,
+    (variance, norm_eps): (Variance, f32),
+    affine: Option<[Operand; 2]>,
+    workspace: Operand,
+    table: Operand,
+) -> [Launch; 2] {
+    let walk = Walk::of_sums(x);
+    let moments =
+        walk.launch("shared/norm_moments.wgsl", 3.0).read(from).write(workspace).word(walk.all_rows());
+    let mut finish =
+        Launch::new("shared/norm_finish.wgsl").constant("AFFINE", affine.is_some().into()).read(workspace);
+    for operand in affine.into_iter().flatten() {
+        finish = finish.read(operand);
+    }
+    let finish = finish
+        .write(table)
+        .word(walk.pixels)
+        .word(walk.c)
+        .word(walk.rows)
+        .word(walk.turns)
+        .word(walk.all_rows())
+        .word(walk.c / groups)
+        .word((variance == Variance::Unbiased).into())
+        .float(norm_eps)
+        .grid(groups, walk.n, 1)
+        .flops((6 * walk.n * walk.all_rows() * walk.c) as f64);
+    [moments, finish]
+}
+
+/// `Output(0) = f((Input(0) − mean)·scale + offset)`.
+pub(in crate::ops) fn apply(io: &Io, silu: bool, table: Operand) -> Launch {
+    let mut launch = Walk::of_elements(io.output(0))
+        .launch("shared/norm_apply.wgsl", if silu { 8.0 } else { 3.0 })
+        .constant("SILU", silu.into())
+        .constant("IN_PLACE", io.in_place.into());
+    if !io.in_place {
+        launch = launch.read(Operand::Input(0));
+    }
+    launch.read(table).write(Operand::Output(0))
+}
+
+/// The operands of a gradient op: grad_y is input 0 (or output 0 where that took its memory), x input 1, the table input 2.
+fn grad_y(io: &Io) -> Operand {
+    if io.in_place { Operand::Output(0) } else { Operand::Input(0) }
+}
+const X: Operand = Operand::Input(1);
+pub(in crate::ops) const TABLE: Operand = Operand::Input(2);
+
+/// Σg and Σg·(x − mean) of each channel of an image, `n 2 c`, into `sums`; by way of `workspace`, as in [`statistics`].
+pub(in crate::ops) fn sums(io: &Io, silu: bool, workspace: Operand, sums: Operand) -> [Launch; 2] {
+    let walk = Walk::of_sums(io.input(1));
+    let partial = walk
+        .launch("shared/norm_sums.wgsl", if silu { 15.0 } else { 4.0 })
+        .constant("SILU", silu.into())
+        .read(grad_y(io))
+        .read(X)
+        .read(TABLE)
+        .write(workspace)
+        .word(walk.all_rows());
+    let columns = Columns { width: 2 * walk.c, stride: 2 * walk.c, offset: 0 };
+    let rows = sum_rows(workspace, sums, (walk.n, walk.all_rows()), columns);
+    [partial, rows]
+}
+
+/// Some of the columns of a matrix.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Columns {
+    pub width: usize,
+    pub stride: usize,
+    pub offset: usize,
+}
+
+/// `to` (`n width`) is the sum of the rows of each image of `from` (`n rows stride`).
+pub(in crate::ops) fn sum_rows(
+    from: Operand,
+    to: Operand,
+    (n, rows): (usize, usize),
+    columns: Columns,
+) -> Launch {
+    Launch::new("shared/sum_rows.wgsl")
+        .read(from)
+        .write(to)
+        .word(rows)
+        .word(columns.width)
+        .word(columns.stride)
+        .word(columns.offset)
+        .grid(columns.width.div_ceil(8), n, 1)
+        .flops((n * rows * columns.width) as f64)
+}
+
+/// Bytes of `rows` numbers for each channel of each image of `x`.
+pub(in crate::ops) fn table_bytes(x: &Shape, rows: usize) -> u64 {
+    (x[0] * rows * x.last() * 4) as u64
+}
+
+/// `Output(0) = scale·g + constant + slope·(x − mean)`, constant and slope from `gradient`, `n 2 c`.
+pub(in crate::ops) fn backward(io: &Io, silu: bool, gradient: Operand) -> Launch {
+    let mut launch = Walk::of_elements(io.input(1))
+        .launch("shared/norm_backward.wgsl", if silu { 16.0 } else { 5.0 })
+        .constant("SILU", silu.into())
+        .constant("IN_PLACE", io.in_place.into());
+    if !io.in_place {
+        launch = launch.read(Operand::Input(0));
+    }
+    launch.read(X).read(TABLE).read(gradient).write(Operand::Output(0))
+}
