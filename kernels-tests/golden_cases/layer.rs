@@ -66,6 +66,14 @@ impl<'a> Layer<'a> {
         Ok(value)
     }
 
+    /// Height and width of the expected `out.y`, where the configuration does not say them.
+    pub fn expected_size(&self) -> Result<[usize; 2], String> {
+        match self.case.tensor("out.y")?.shape[..] {
+            [_, _, h, w] => Ok([h, w]),
+            ref other => Err(format!("out.y is no images but {other:?}")),
+        }
+    }
+
     /// Runs the graph: `out.y` is `y`, and every gradient that `check` names is taken with `in.dy` upstream.
     pub fn finish(mut self, context: &Context, y: Value) -> Result<Outputs, String> {
         let wanted: Vec<usize> =

@@ -1,10 +1,14 @@
 //! Single operations.
 
-use langevin::graph::Value;
+use langevin::graph::{Graph, Value};
 use langevin::ops::activation::{Activation, activation};
+use langevin::ops::bilinear::bilinear;
+use langevin::ops::embedding::{gaussian_fourier, positional};
 use langevin::ops::gather::gather;
 use langevin::ops::group_norm::{GroupNorm, group_norm};
 use langevin::ops::instance_norm::{self, instance_norm, instance_norm_plus, variance_norm};
+use langevin::ops::pool::{Window, max_pool, mean_pool};
+use langevin::ops::softmax::softmax;
 
 use crate::case::Case;
 use crate::check::{Report, check};
@@ -63,6 +67,27 @@ fn trace(layer: &mut Layer<'_>, op: &str, config: &Fields<'_>) -> Result<Value, 
             let (x, alpha) = (layer.input("x")?, layer.parameter("alpha")?);
             variance_norm(&mut layer.graph, x, alpha).map_err(problem)
         }
+        "softmax" => {
+            let x = layer.input("x")?;
+            softmax(&mut layer.graph, x).map_err(problem)
+        }
+        "avg_pool_2x2" => pool(layer, mean_pool, Window { size: 2, stride: 2, pad: 0 }),
+        "avg_pool_5x5_s1_p2" => pool(layer, mean_pool, Window { size: 5, stride: 1, pad: 2 }),
+        "max_pool_5x5_s1_p2" => pool(layer, max_pool, Window { size: 5, stride: 1, pad: 2 }),
+        "bilinear_align_corners" | "bilinear_same_size" => {
+            let (x, to) = (layer.input("x")?, layer.expected_size()?);
+            bilinear(&mut layer.graph, x, to).map_err(problem)
+        }
+        "fourier" => {
+            config.usize("size")?;
+            config.f64("scale")?;
+            let (x, weight) = (layer.input("x")?, layer.parameter("W")?);
+            gaussian_fourier(&mut layer.graph, x, weight).map_err(problem)
+        }
+        "posemb" => {
+            let t = layer.input("t")?;
+            positional(&mut layer.graph, t, config.usize("dim")?).map_err(problem)
+        }
         _ => Err(format!("unknown op {op:?}")),
     }
 }
@@ -70,4 +95,13 @@ fn trace(layer: &mut Layer<'_>, op: &str, config: &Fields<'_>) -> Result<Value, 
 fn activate(layer: &mut Layer<'_>, f: Activation) -> Result<Value, String> {
     let x = layer.input("x")?;
     activation(&mut layer.graph, x, f).map_err(problem)
+}
+
+fn pool(
+    layer: &mut Layer<'_>,
+    op: fn(&mut Graph, Value, Window) -> langevin::Result<Value>,
+    window: Window,
+) -> Result<Value, String> {
+    let x = layer.input("x")?;
+    op(&mut layer.graph, x, window).map_err(problem)
 }

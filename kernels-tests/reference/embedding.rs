@@ -28,13 +28,31 @@ pub fn gaussian_fourier_backward(x: &Tensor, weight: &Tensor, grad_y: &Tensor) -
 /// the authors' code): `t` is `n`, the result `n dim`.
 pub fn positional(t: &Tensor, dim: usize) -> Tensor {
     let half = dim / 2;
-    let angle = |t: f64, i: usize| t * (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp();
+    let angle = |t: f64, i: usize| t * frequency(half, i);
     let row = |&t: &f64| -> Vec<f64> {
         let sin = (0..half).map(|i| angle(t, i).sin());
         let cos = (0..half).map(|i| angle(t, i).cos());
         sin.chain(cos).chain((0..dim % 2).map(|_| 0.0)).collect()
     };
     Tensor::new(&[t.data.len(), dim], t.data.iter().flat_map(row).collect())
+}
+
+/// Frequency i of `half`, in radians.
+fn frequency(half: usize, i: usize) -> f64 {
+    (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp()
+}
+
+/// The gradient of [`positional`] by t.
+pub fn positional_backward(t: &Tensor, dim: usize, grad_y: &Tensor) -> Tensor {
+    let half = dim / 2;
+    let one = |(&t, g): (&f64, &[f64])| {
+        let term = |i: usize| {
+            let (sin, cos) = (t * frequency(half, i)).sin_cos();
+            frequency(half, i) * (g[i] * cos - g[half + i] * sin)
+        };
+        (0..half).map(term).sum::<f64>()
+    };
+    Tensor::new(&t.shape, t.data.iter().zip(grad_y.data.chunks(dim)).map(one).collect())
 }
 
 #[test]
@@ -45,6 +63,8 @@ fn gradient_is_right() {
         |i| gaussian_fourier(&i[0], &weight),
         |i, g| vec![gaussian_fourier_backward(&i[0], &weight, g)],
     );
+    let t = [Tensor::uniform(&[3], 0.0, 5.0, 3)];
+    assert_gradient(&t, |i| positional(&i[0], 9), |i, g| vec![positional_backward(&i[0], 9, g)]);
 }
 
 #[test]

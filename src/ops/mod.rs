@@ -7,23 +7,28 @@
 pub mod adam;
 pub mod attention;
 pub mod activation;
+pub mod bilinear;
 pub mod broadcast;
 pub mod clip;
 pub mod column_sum;
 pub mod concat;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod ema;
+pub mod embedding;
 pub mod gather;
 pub mod lookup;
 pub mod group_norm;
 pub mod instance_norm;
 pub mod philox;
+pub mod pool;
 pub mod reduce;
 pub mod resample;
 pub mod rk45;
 pub mod sampler_step;
+pub mod softmax;
 pub mod upfirdn2d;
 
 mod shared;

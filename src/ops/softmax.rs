@@ -1,0 +1,91 @@
+//! Softmax over the last axis.
+
+use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::differentiated_once;
+
+/// `exp(x)/Σ exp(x)` over the last axis of `x`, in a tensor of its shape.
+///
+/// # Errors
+/// [`Error::Shape`] when `x` is empty.
+pub fn softmax(graph: &mut Graph, x: Value) -> Result<Value> {
+    let shape = graph.shape(x).clone();
+    if shape.elements() == 0 {
+        let problem = format!("{} is {shape}", graph.name(x));
+        return Err(Error::shape("softmax", problem, "give rows with at least one number"));
+    }
+    Ok(graph.push1(Forward, &[x], shape))
+}
+
+/// A launch with a workgroup for each row; `flops` per number.
+fn by_row(shader: &'static str, io: &Io, flops: f64) -> Launch {
+    let shape = io.output(0);
+    let mut launch = Launch::new(shader);
+    for i in 0..io.inputs.len() {
+        launch = launch.read(Operand::Input(i));
+    }
+    launch
+        .write(Operand::Output(0))
+        .word(shape.last())
+        .grid(shape.elements() / shape.last(), 1, 1)
+        .flops(flops * shape.elements() as f64)
+}
+
+#[derive(Debug)]
+struct Forward;
+
+impl Op for Forward {
+    fn stem(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        vec![Candidate::plain(vec![by_row("softmax/forward.wgsl", io, 5.0)])]
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
+        let shape = graph.shape(grad_y).clone();
+        Ok(vec![Some(graph.push1(Backward, &[grad_y, node.outputs[0]], shape))])
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        5.0 * io.output(0).elements() as f64
+    }
+}
+
+/// From grad_y and y.
+#[derive(Debug)]
+struct Backward;
+
+impl Op for Backward {
+    fn stem(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        vec![Candidate::plain(vec![by_row("softmax/backward.wgsl", io, 4.0)])]
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        differentiated_once("softmax")
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        4.0 * io.output(0).elements() as f64
+    }
+}
