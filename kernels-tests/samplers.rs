@@ -111,7 +111,8 @@ fn predictors_and_correctors_have_the_moments_of_their_recursion() {
 #[test]
 fn few_step_solvers_have_the_moments_of_their_recursion() {
     for (s, sde) in sdes(1000).into_iter().enumerate() {
-        let solvers = [Solver::Heun, Solver::DpmSolverPlusPlus2M, Solver::Ddim { eta: 0.0 }, Solver::Ddim { eta: 1.0 }];
+        let solvers =
+            [Solver::Heun, Solver::DpmSolverPlusPlus2M, Solver::Ddim { eta: 0.0 }, Solver::Ddim { eta: 1.0 }];
         for (k, solver) in solvers.into_iter().enumerate() {
             let options = FewStepOptions {
                 sde: sde.as_ref(),

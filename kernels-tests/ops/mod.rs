@@ -1,8 +1,8 @@
 //! One table of cases per op, run in every mode.
 
+mod activation;
 mod adam;
 mod attention;
-mod activation;
 mod bilinear;
 mod broadcast;
 mod clip;
@@ -15,9 +15,9 @@ mod elementwise;
 mod ema;
 mod embedding;
 mod gather;
-mod lookup;
 mod group_norm;
 mod instance_norm;
+mod lookup;
 mod philox;
 mod pool;
 mod reduce;

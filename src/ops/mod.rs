@@ -4,9 +4,9 @@
 //! [`Op`](crate::graph::Op). Its kernels are in `shaders/<stem>/`, its test in `kernels-tests/ops/<stem>.rs`, its f64 reference in
 //! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
 
+pub mod activation;
 pub mod adam;
 pub mod attention;
-pub mod activation;
 pub mod bilinear;
 pub mod broadcast;
 pub mod clip;
@@ -19,9 +19,9 @@ pub mod elementwise;
 pub mod ema;
 pub mod embedding;
 pub mod gather;
-pub mod lookup;
 pub mod group_norm;
 pub mod instance_norm;
+pub mod lookup;
 pub mod philox;
 pub mod pool;
 pub mod reduce;
@@ -67,6 +67,8 @@ fn no_gradient(op: &'static str, needs: &[bool]) -> Result<Vec<Option<Value>>> {
         return Err(Error::shape(op, problem, "differentiate by what comes before it"));
     }
     Ok(vec![None; needs.len()])
+}
+
 /// What the backward of a gradient op returns: samplers, losses and likelihoods need first derivatives only.
 fn differentiated_once(op: &'static str) -> Result<Vec<Option<Value>>> {
     Err(Error::shape(op, "its gradient has no gradient of its own", "differentiate once"))
