@@ -1,0 +1,187 @@
+//! The gradients of a convolution by its inputs and by its weight.
+
+use crate::error::Result;
+use crate::gpu::{Capabilities, Const, DeviceKind};
+use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::sum::{Has, Layout, Size, Sum};
+use super::{Conv, STEM};
+use crate::ops::no_gradient;
+
+/// The gradient by one input: `c` channels from `first` on.
+#[derive(Debug)]
+pub(super) struct GradInput {
+    pub(super) conv: Conv,
+    pub(super) first: usize,
+    pub(super) c: usize,
+}
+
+impl Op for GradInput {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let Conv { size, kh, kw, geometry, layout, .. } = self.conv;
+        let Layout { per_o, per_i, per_y, per_x } = layout;
+        let [top, _, left, _] = geometry.pad.map(|p| p as i32);
+        let first = (self.first * per_i) as i32;
+        let sum = Sum {
+            size: Size { n: size.n, h: size.ho, w: size.wo, ho: size.h, wo: size.w },
+            c1: self.conv.c_out,
+            c2: 0,
+            c_out: self.c,
+            kh,
+            kw,
+            stride: geometry.stride,
+            dilation: geometry.dilation,
+            top,
+            left,
+            // Inputs and outputs change places.
+            strides: [first, per_i as i32, per_o as i32, per_y as i32, per_x as i32],
+            has: Has::default(),
+            scale: self.conv.scale,
+        };
+        let mut all = Vec::new();
+        if geometry.stride == 1 {
+            // The same convolution with flipped taps and what is left of the reach as padding.
+            let reach = |k: usize| (geometry.dilation * (k - 1)) as i32;
+            let last = ((kh - 1) * per_y + (kw - 1) * per_x) as i32;
+            let flipped = Sum {
+                top: reach(kh) - top,
+                left: reach(kw) - left,
+                strides: [first + last, per_i as i32, per_o as i32, -(per_y as i32), -(per_x as i32)],
+                ..sum
+            };
+            all.push(flipped.direct());
+        }
+        all.push(sum.plain(true));
+        all
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        self.conv.flops(io) * self.c as f64 / (self.conv.c1 + self.conv.c2) as f64
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        no_gradient(STEM, needs)
+    }
+}
+
+/// The gradient by the weight, in two stages: partial sums over chunks of rows, then their sum.
+#[derive(Debug)]
+pub(super) struct GradWeight {
+    pub(super) conv: Conv,
+}
+
+impl Op for GradWeight {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
+        let c = &self.conv;
+        let Size { n, h, w, ho, wo } = c.size;
+        // Lines stay lines here: they are what the sum is cut into, and no loop may run over a whole image at once.
+        let (h, w, ho, wo) = (h * c.lines, w / c.lines, ho * c.lines, wo / c.lines);
+        let px = [4, 2, 1].into_iter().find(|&p| p <= wo).unwrap_or(1);
+        let oc = if c.c_out > 4 { 2 } else { 1 };
+        let columns = c.c_out.next_multiple_of(4 * oc);
+        let taps = c.kh * c.kw;
+        let sources = if c.has.second { vec![(1, 0, c.c1), (2, c.c1, c.c2)] } else { vec![(1, 0, c.c1)] };
+        // Enough invocations to fill the device, and partial sums that stay small beside the activations.
+        let wanted: usize = if device.kind == DeviceKind::Software { 256 } else { 32_768 };
+        let budget = (32 << 20) / 4;
+        let mut workspace = 0;
+        let mut launches = Vec::new();
+        for (input, first, c_in) in sources {
+            let rows = c_in.next_multiple_of(4);
+            let tiles = c.kh * (rows / 4) * (columns / (4 * oc));
+            let one = taps * rows * columns;
+            let by_need = wanted.div_ceil(tiles * n);
+            let by_budget = budget / (one * n);
+            let chunks = by_need.min(by_budget).clamp(1, ho);
+            let chunk_rows = ho.div_ceil(chunks);
+            let chunks = ho.div_ceil(chunk_rows);
+            let all = tiles * chunks * n;
+            workspace = workspace.max(4 * (one * chunks * n) as u64);
+            let signed = |v: usize| Const::I32(v as i32);
+            launches.push(
+                Launch::new("conv2d/grad_weight.wgsl")
+                    .constant("PX", px)
+                    .constant("OC", oc)
+                    .constant("COLS", (px - 1) * c.geometry.stride + (c.kw - 1) * c.geometry.dilation + 1)
+                    .constant("H", h)
+                    .constant("W", w)
+                    .constant("HO", ho)
+                    .constant("WO", wo)
+                    .constant("C", c_in)
+                    .constant("C_EVEN", c_in.is_multiple_of(4).into())
+                    .constant("CO", c.c_out)
+                    .constant("CO_EVEN", c.c_out.is_multiple_of(4).into())
+                    .constant("KH", c.kh)
+                    .constant("KW", c.kw)
+                    .constant("STRIDE", c.geometry.stride)
+                    .constant("DILATION", c.geometry.dilation)
+                    .constant_of("TOP", signed(c.geometry.pad[0]))
+                    .constant_of("LEFT", signed(c.geometry.pad[2]))
+                    .read(Operand::Input(input))
+                    .read(Operand::Input(0))
+                    .write(Operand::Workspace(0))
+                    .word(all)
+                    .word(chunks)
+                    .word(chunk_rows)
+                    .grid(all.div_ceil(64), 1, 1)
+                    .flops(2.0 * (n * ho * wo * c.c_out * c_in * taps) as f64),
+            );
+            let count = taps * c_in * c.c_out;
+            let Layout { per_o, per_i, per_y, per_x } = c.layout;
+            let mut sum = Launch::new("conv2d/grad_weight_sum.wgsl")
+                .read(Operand::Workspace(0))
+                .write(Operand::Output(0));
+            for word in [
+                count,
+                chunks * n,
+                taps,
+                c.kw,
+                rows,
+                columns,
+                c_in,
+                c.c_out,
+                first * per_i,
+                per_o,
+                per_i,
+                per_y,
+                per_x,
+            ] {
+                sum = sum.word(word);
+            }
+            launches
+                .push(sum.float(c.scale).grid(count.div_ceil(64), 1, 1).flops((count * chunks * n) as f64));
+        }
+        let mut direct = Candidate::plain(launches).with_workspaces(vec![workspace]);
+        direct.class = "direct";
+        vec![direct]
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        self.conv.flops(io)
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        no_gradient(STEM, needs)
+    }
+}
+

@@ -1,0 +1,186 @@
+//! The sum of taps × channels that a forward pass and a gradient by an input have in common, and its kernels.
+
+use crate::gpu::Const;
+use crate::graph::{Candidate, Launch, Operand, Value};
+
+use super::Epilogue;
+
+/// Sizes of the images; for a dense layer one row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) n: usize,
+    pub(super) h: usize,
+    pub(super) w: usize,
+    pub(super) ho: usize,
+    pub(super) wo: usize,
+}
+
+/// Distances in the weight between neighbours along each axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) per_o: usize,
+    pub(super) per_i: usize,
+    pub(super) per_y: usize,
+    pub(super) per_x: usize,
+}
+
+/// Which optional operands there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Has {
+    pub(super) second: bool,
+    pub(super) bias: bool,
+    pub(super) temb: bool,
+    pub(super) residual: bool,
+}
+
+impl Has {
+    pub(super) fn of(second: Option<Value>, e: Epilogue) -> Self {
+        Self {
+            second: second.is_some(),
+            bias: e.bias.is_some(),
+            temb: e.temb.is_some(),
+            residual: e.residual.is_some(),
+        }
+    }
+
+    /// Index of the weight among the inputs; bias, time embedding and residual follow where they exist.
+    pub(super) fn weight(self) -> usize {
+        1 + usize::from(self.second)
+    }
+
+    pub(super) fn bind(self, mut launch: Launch, weight: Operand) -> Launch {
+        launch = launch
+            .constant("SECOND", self.second.into())
+            .constant("BIAS", self.bias.into())
+            .constant("TEMB", self.temb.into())
+            .constant("RESIDUAL", self.residual.into())
+            .read(Operand::Input(0));
+        if self.second {
+            launch = launch.read(Operand::Input(1));
+        }
+        launch = launch.read(weight);
+        let behind = usize::from(self.bias) + usize::from(self.temb) + usize::from(self.residual);
+        for i in 0..behind {
+            launch = launch.read(Operand::Input(self.weight() + 1 + i));
+        }
+        launch.write(Operand::Output(0))
+    }
+}
+
+/// A sum of taps × channels as the kernels compute it: a forward pass or a gradient by an input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum {
+    pub(super) size: Size,
+    pub(super) c1: usize,
+    pub(super) c2: usize,
+    pub(super) c_out: usize,
+    pub(super) kh: usize,
+    pub(super) kw: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
+    pub(super) top: i32,
+    pub(super) left: i32,
+    /// First index of the weight, and its strides by output, input, row and column of taps.
+    pub(super) strides: [i32; 5],
+    pub(super) has: Has,
+    pub(super) scale: f32,
+}
+
+impl Sum {
+    fn flops(&self) -> f64 {
+        let outputs = (self.size.n * self.size.ho * self.size.wo * self.c_out) as f64;
+        2.0 * outputs * ((self.c1 + self.c2) * self.kh * self.kw) as f64
+    }
+
+    pub(super) fn plain(&self, gradient: bool) -> Candidate {
+        let Size { n, h, w, ho, wo } = self.size;
+        let outputs = n * ho * wo * self.c_out;
+        let mut launch = self
+            .has
+            .bind(Launch::new("conv2d/plain.wgsl"), Operand::Input(self.has.weight()))
+            .constant("GRADIENT", gradient.into());
+        for word in [
+            outputs,
+            h,
+            w,
+            self.c1,
+            self.c2,
+            ho,
+            wo,
+            self.c_out,
+            self.kh,
+            self.kw,
+            self.stride,
+            self.dilation,
+        ] {
+            launch = launch.word(word);
+        }
+        for word in [self.top, self.left].iter().chain(&self.strides) {
+            launch = launch.word(*word as usize);
+        }
+        let launch = launch.float(self.scale).grid(outputs.div_ceil(64), 1, 1).flops(self.flops());
+        Candidate::plain(vec![launch])
+    }
+
+    pub(super) fn direct(&self) -> Candidate {
+        let Size { n, h, w, ho, wo } = self.size;
+        // Pixels and channels in registers: fewer where there are fewer.
+        let px = [8, 4, 2, 1].into_iter().find(|&p| p <= wo).unwrap_or(1);
+        let oc = if self.c_out > 4 { 2 } else { 1 };
+        let columns = self.c_out.next_multiple_of(4 * oc);
+        let (r1, r2) = (self.c1.next_multiple_of(4), self.c2.next_multiple_of(4));
+        let count = self.kh * self.kw * (r1 + r2) * columns;
+        let mut pack = Launch::new("conv2d/pack.wgsl")
+            .read(Operand::Input(self.has.weight()))
+            .write(Operand::Prepared(0));
+        for word in [count, r1 + r2, columns, self.kw, self.c1, r1, self.c2, self.c_out] {
+            pack = pack.word(word);
+        }
+        for word in self.strides {
+            pack = pack.word(word as usize);
+        }
+        let pack = pack.grid(count.div_ceil(64), 1, 1);
+        let blocks = n * ho * wo.div_ceil(px) * (columns / (4 * oc));
+        let signed = |v: i32| Const::I32(v);
+        let launch = self
+            .has
+            .bind(Launch::new("conv2d/direct.wgsl"), Operand::Prepared(0))
+            .constant("PX", px)
+            .constant("OC", oc)
+            .constant("COLS", (px - 1) * self.stride + (self.kw - 1) * self.dilation + 1)
+            .constant("H", h)
+            .constant("W", w)
+            .constant("HO", ho)
+            .constant("WO", wo)
+            .constant("C1", self.c1)
+            .constant("C2", self.c2)
+            .constant("C1_EVEN", self.c1.is_multiple_of(4).into())
+            .constant("C2_EVEN", self.c2.is_multiple_of(4).into())
+            .constant("CO", self.c_out)
+            .constant("CO_EVEN", self.c_out.is_multiple_of(4).into())
+            .constant("Q0", r1 / 4)
+            .constant("Q1", r2 / 4)
+            .constant("ROWS_BEFORE0", 0)
+            .constant("ROWS_BEFORE1", r1)
+            .constant("SOURCES", 1 + usize::from(self.has.second))
+            .constant("KH", self.kh)
+            .constant("KW", self.kw)
+            .constant("STRIDE", self.stride)
+            .constant("DILATION", self.dilation)
+            .constant_of("TOP", signed(self.top))
+            .constant_of("LEFT", signed(self.left))
+            .word(blocks)
+            .float(self.scale)
+            .grid(blocks.div_ceil(64), 1, 1)
+            .flops(self.flops());
+        Candidate {
+            class: "direct",
+            variant: format!("{px}x{}", 4 * oc),
+            prepared: vec![4 * count as u64],
+            prepare: vec![pack],
+            workspaces: Vec::new(),
+            launches: vec![launch],
+        }
+    }
+}
+
