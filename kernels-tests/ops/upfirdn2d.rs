@@ -1,10 +1,14 @@
 //! FIR resampling: any small kernel, any factors, padding and cropping.
 
-use langevin::ops::upfirdn2d::{FirKernel, downsample_2d, upfirdn2d, upsample_2d};
+use langevin::ops::conv2d::Epilogue;
+use langevin::ops::upfirdn2d::{
+    FirKernel, conv_downsample_2d, downsample_2d, upfirdn2d, upsample_2d, upsample_conv_2d,
+};
 
 use crate::harness::OpCase;
 use crate::op_tests;
 use crate::reference::Tensor;
+use crate::reference::conv2d::{Conv2d, Operands};
 use crate::reference::upfirdn2d::{Upfirdn2d, fir_kernel};
 
 /// One pixel, primes, both vector widths, several images.
@@ -44,6 +48,10 @@ fn cases() -> Vec<OpCase> {
             cases.push(up(k, factor));
             cases.push(down(k, factor));
         }
+        for shape in [[1, 4, 4, 1], [2, 6, 4, 3]] {
+            cases.push(with_conv(k, shape, true));
+            cases.push(with_conv(k, shape, false));
+        }
     }
     // More than 65,535 workgroups.
     cases.push(filter([1, 4099, 4099, 1], [1, 1], Upfirdn2d { up: 1, down: 1, pad: [0; 4] }).heavy());
@@ -64,15 +72,11 @@ fn filter(shape: [usize; 4], size: [usize; 2], op: Upfirdn2d) -> OpCase {
     .per_image(&[0])
 }
 
-fn wide(k: &[f32]) -> Vec<f64> {
-    k.iter().map(|&v| f64::from(v)).collect()
-}
-
-fn up(k: &'static [f32], factor: usize) -> OpCase {
+fn up(k: &'static [f64], factor: usize) -> OpCase {
     let (f, p) = (factor as i64, k.len() as i64 - factor as i64);
     let (before, after) = ((p + 1).div_euclid(2) + f - 1, p.div_euclid(2));
     let op = Upfirdn2d { up: factor, down: 1, pad: [before, after, before, after] };
-    let kernel = fir_kernel(&wide(k), (factor * factor) as f64);
+    let kernel = fir_kernel(k, (factor * factor) as f64);
     OpCase::new(
         format!("upsample_2d {k:?} by {factor}"),
         vec![Tensor::normal(&[2, 5, 4, 4], 1)],
@@ -82,17 +86,57 @@ fn up(k: &'static [f32], factor: usize) -> OpCase {
     .per_image(&[0])
 }
 
-fn down(k: &'static [f32], factor: usize) -> OpCase {
+fn down(k: &'static [f64], factor: usize) -> OpCase {
     let p = k.len() as i64 - factor as i64;
     let (before, after) = ((p + 1).div_euclid(2), p.div_euclid(2));
     let op = Upfirdn2d { up: 1, down: factor, pad: [before, after, before, after] };
-    let kernel = fir_kernel(&wide(k), 1.0);
+    let kernel = fir_kernel(k, 1.0);
     OpCase::new(
         format!("downsample_2d {k:?} by {factor}"),
         vec![Tensor::normal(&[2, 6, 9, 4], 1)],
         move |g, v| downsample_2d(g, v[0], k, factor, 1.0),
         move |t| op.forward(&t[0], &kernel),
     )
+    .per_image(&[0])
+}
+
+/// The convolutions joined with a filter, as the authors order them: stuffed, convolved, filtered; filtered, convolved, thinned.
+fn with_conv(k: &'static [f64], shape: [usize; 4], up: bool) -> OpCase {
+    let p = k.len() as i64 - 2 + if up { -2 } else { 2 };
+    let lead = i64::from(up);
+    let (before, after) = ((p + 1).div_euclid(2) + lead, p.div_euclid(2) + lead);
+    let kernel = fir_kernel(k, if up { 4.0 } else { 1.0 });
+    let filter = Upfirdn2d { up: 1, down: 1, pad: [before, after, before, after] };
+    let stuff = Upfirdn2d { up: 2, down: 1, pad: [2, 1, 2, 1] };
+    let one = Tensor::full(&[1, 1], 1.0);
+    let conv = Conv2d { stride: if up { 1 } else { 2 }, pad: [0; 4], dilation: 1, scale: 1.0 };
+    let operands = |x: &Tensor, t: &[Tensor]| Operands::new(x.clone(), t[1].clone());
+    let again = (kernel.clone(), one.clone());
+    OpCase::new(
+        format!("{} with 3x3 by {k:?} on {shape:?}", if up { "up" } else { "down" }),
+        vec![Tensor::normal(&shape, 1), Tensor::normal(&[5, shape[3], 3, 3], 2)],
+        move |g, v| match up {
+            true => upsample_conv_2d(g, v[0], v[1], k, 2, Epilogue::default()),
+            false => conv_downsample_2d(g, v[0], v[1], k, 2, Epilogue::default()),
+        },
+        move |t| match up {
+            true => filter.forward(&conv.forward(&operands(&stuff.forward(&t[0], &one), t)), &kernel),
+            false => conv.forward(&operands(&filter.forward(&t[0], &kernel), t)),
+        },
+    )
+    .gradient(move |t, grad| match up {
+        true => {
+            let stuffed = operands(&stuff.forward(&t[0], &again.1), t);
+            let size = conv.forward(&stuffed).nhwc();
+            let by = conv.backward(&stuffed, &filter.backward(size, &again.0, grad));
+            vec![stuff.backward(t[0].nhwc(), &again.1, &by.x), by.weight]
+        }
+        false => {
+            let by = conv.backward(&operands(&filter.forward(&t[0], &again.0), t), grad);
+            vec![filter.backward(t[0].nhwc(), &again.0, &by.x), by.weight]
+        }
+    })
+    .parameters(&[1])
     .per_image(&[0])
 }
 

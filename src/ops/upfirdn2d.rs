@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Capabilities, Const};
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
+use super::conv2d::{Conv2d, Epilogue, conv2d};
 use super::{flat_groups, lanes};
 
 /// Longest side of a kernel and largest factor: every tap is a line of the unrolled shader.
@@ -35,17 +36,14 @@ impl FirKernel {
     ///
     /// # Errors
     /// [`Error::Shape`] when `k` is empty, longer than 16 or sums to 0.
-    pub fn separable(k: &[f32], gain: f64) -> Result<Self> {
-        let sum: f64 = k.iter().map(|&v| f64::from(v)).sum();
+    pub fn separable(k: &[f64], gain: f64) -> Result<Self> {
+        let sum: f64 = k.iter().sum();
         if sum == 0.0 || !sum.is_finite() {
             let problem = format!("the FIR kernel {k:?} sums to {sum}");
             return Err(Error::shape("upfirdn2d", problem, "give taps with a sum other than 0, as 1 3 3 1"));
         }
         let factor = gain / (sum * sum);
-        let taps: Vec<f32> = k
-            .iter()
-            .flat_map(|&a| k.iter().map(move |&b| (f64::from(a) * f64::from(b) * factor) as f32))
-            .collect();
+        let taps: Vec<f32> = k.iter().flat_map(|a| k.iter().map(move |b| (a * b * factor) as f32)).collect();
         Self::new([k.len(), k.len()], &taps)
     }
 
@@ -92,7 +90,7 @@ pub fn upfirdn2d(
 }
 
 /// Doubles (or multiplies by `factor`) the size of `x` (`n h w c`) with the separable kernel `k`; the authors' `upsample_2d`.
-pub fn upsample_2d(graph: &mut Graph, x: Value, k: &[f32], factor: usize, gain: f64) -> Result<Value> {
+pub fn upsample_2d(graph: &mut Graph, x: Value, k: &[f64], factor: usize, gain: f64) -> Result<Value> {
     let kernel = FirKernel::separable(k, gain * (factor * factor) as f64)?;
     let p = k.len() as i64 - factor as i64;
     let (before, after) = ((p + 1).div_euclid(2) + factor as i64 - 1, p.div_euclid(2));
@@ -100,11 +98,72 @@ pub fn upsample_2d(graph: &mut Graph, x: Value, k: &[f32], factor: usize, gain: 
 }
 
 /// Halves (or divides by `factor`) the size of `x` (`n h w c`) with the separable kernel `k`; the authors' `downsample_2d`.
-pub fn downsample_2d(graph: &mut Graph, x: Value, k: &[f32], factor: usize, gain: f64) -> Result<Value> {
+pub fn downsample_2d(graph: &mut Graph, x: Value, k: &[f64], factor: usize, gain: f64) -> Result<Value> {
     let kernel = FirKernel::separable(k, gain)?;
     let p = k.len() as i64 - factor as i64;
     let (before, after) = ((p + 1).div_euclid(2), p.div_euclid(2));
     upfirdn2d(graph, x, &kernel, 1, factor, [before, after, before, after])
+}
+
+/// Filters `x` (`n h w c_in`) with the separable kernel `k` and convolves it at every `factor`-th pixel by `weight`
+/// (`c_out c_in s s`, s odd); the authors' `conv_downsample_2d`. What `epilogue` adds comes after both.
+///
+/// # Errors
+/// [`Error::Shape`] when an operand does not fit.
+pub fn conv_downsample_2d(
+    graph: &mut Graph,
+    x: Value,
+    weight: Value,
+    k: &[f64],
+    factor: usize,
+    epilogue: Epilogue,
+) -> Result<Value> {
+    let side = side(graph, weight)?;
+    let kernel = FirKernel::separable(k, 1.0)?;
+    let p = k.len() as i64 - factor as i64 + side - 1;
+    let (before, after) = ((p + 1).div_euclid(2), p.div_euclid(2));
+    let filtered = upfirdn2d(graph, x, &kernel, 1, 1, [before, after, before, after])?;
+    let geometry = Conv2d { stride: factor, pad: [0; 4], dilation: 1 };
+    conv2d(graph, filtered, None, weight, geometry, epilogue)
+}
+
+/// Zero-stuffs `x` (`n h w c_in`) by `factor`, convolves it by `weight` (`c_out c_in s s`, s odd) and filters it with the separable
+/// kernel `k`; the authors' `upsample_conv_2d`. What `epilogue` adds comes after both.
+///
+/// The filter treats every channel alike, and all zeros around the image are kept, so it may as well run first: the stuffed
+/// image is never stored.
+///
+/// # Errors
+/// [`Error::Shape`] when an operand does not fit.
+pub fn upsample_conv_2d(
+    graph: &mut Graph,
+    x: Value,
+    weight: Value,
+    k: &[f64],
+    factor: usize,
+    epilogue: Epilogue,
+) -> Result<Value> {
+    let side = side(graph, weight)?;
+    let kernel = FirKernel::separable(k, (factor * factor) as f64)?;
+    let step = factor as i64;
+    let p = k.len() as i64 - step - (side - 1);
+    // The authors' zeros around the convolved image, and those that the convolution reaches beyond it.
+    let before = (p + 1).div_euclid(2) + step - 1 + side - 1;
+    let after = p.div_euclid(2) + 1 + side - step;
+    let filtered = upfirdn2d(graph, x, &kernel, factor, 1, [before, after, before, after])?;
+    let geometry = Conv2d { stride: 1, pad: [0; 4], dilation: 1 };
+    conv2d(graph, filtered, None, weight, geometry, epilogue)
+}
+
+/// Rows and columns of a square weight.
+fn side(graph: &Graph, weight: Value) -> Result<i64> {
+    match *graph.shape(weight).dims() {
+        [_, _, kh, kw] if kh == kw && kh % 2 == 1 => Ok(kh as i64),
+        _ => {
+            let problem = format!("the weight is {}", graph.shape(weight));
+            Err(Error::shape("upfirdn2d", problem, "give c_out c_in and an odd square"))
+        }
+    }
 }
 
 #[derive(Debug)]
