@@ -12,9 +12,11 @@ mod fields;
 mod init;
 mod layer;
 mod ops;
+mod optimizer;
 mod rk45;
 mod samplers;
 mod sde;
+mod spatial;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

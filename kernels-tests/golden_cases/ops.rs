@@ -15,13 +15,22 @@ use crate::check::{Report, check};
 use crate::context::Context;
 use crate::fields::Fields;
 use crate::layer::{Layer, problem};
+use crate::{optimizer, spatial};
 
 /// Runs a case of `ops/`: `config.op` names the operation.
 pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     let config = case.config()?;
     let op = config.str("op")?;
+    match op {
+        "adam" => return optimizer::adam(case, &config, context),
+        "ema" => return optimizer::ema(case, &config, context),
+        _ => {}
+    }
     let mut layer = Layer::new(case);
-    let y = trace(&mut layer, op, &config)?;
+    let y = match spatial::trace(&mut layer, op, &config, case)? {
+        Some(y) => y,
+        None => trace(&mut layer, op, &config)?,
+    };
     config.finish()?;
     check(case, &layer.finish(context, y)?)
 }
