@@ -13,7 +13,7 @@ const NAME: &str = "stranger.pth";
 /// What reading holds beside the file's share: buffers of 64 KiB and the directory's end.
 const BUFFERS: u64 = 1 << 20;
 /// A parser may hold this much for any file (see `Budget` in the library).
-const FLOOR: u64 = 8 << 20;
+const FLOOR: u64 = 16 << 20;
 
 fn source(bytes: &[u8]) -> Arc<Source> {
     Source::memory(NAME, bytes.to_vec())

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub(super) const CHUNK: usize = 64 << 10;
 
 /// What a parser may hold for a small file, so that a tiny but honest file is not refused.
-const BUDGET_FLOOR: u64 = 8 << 20;
+const BUDGET_FLOOR: u64 = 16 << 20;
 
 trait ReadSeek: Read + Seek + Send {}
 impl<T: Read + Seek + Send> ReadSeek for T {}
@@ -180,6 +180,11 @@ impl Budget {
         Self { limit, left: limit }
     }
 
+    /// What is left.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Takes `bytes`, or says why not.
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), String> {
         match self.left.checked_sub(bytes) {
@@ -274,6 +279,40 @@ impl<'a> Stream<'a> {
         let mut bytes = vec![0; len as usize];
         self.fill(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// A place in a source that moves: what readers of archives want.
+#[derive(Debug)]
+pub(super) struct SourceReader<'a> {
+    source: &'a Source,
+    at: u64,
+}
+
+impl<'a> SourceReader<'a> {
+    pub(super) fn new(source: &'a Source) -> Self {
+        Self { source, at: 0 }
+    }
+}
+
+impl Read for SourceReader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let n = (into.len() as u64).min(self.source.len().saturating_sub(self.at)) as usize;
+        self.source.read_at(self.at, &mut into[..n]).map_err(std::io::Error::other)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for SourceReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let (base, step) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::Current(step) => (self.at, step),
+            SeekFrom::End(step) => (self.source.len(), step),
+        };
+        self.at = base.checked_add_signed(step).ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 

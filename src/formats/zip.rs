@@ -5,7 +5,7 @@
 //! the file before anything is allocated, overlapping entries (zip bombs) are refused, checksums are verified.
 //! Layout: PKWARE's APPNOTE.TXT 6.3.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::crc::crc32;
@@ -20,6 +20,8 @@ const END64_LOCATOR: u32 = 0x0706_4b50;
 const IN_ZIP64: u64 = 0xffff_ffff;
 const LOCAL_SIZE: u64 = 30;
 const CENTRAL_SIZE: usize = 46;
+/// What one entry costs in memory beside its name: the entry, its span, lists that double as they grow.
+const ENTRY_COST: u64 = 256;
 
 /// What the central directory says about one entry.
 #[derive(Clone, Debug)]
@@ -41,6 +43,25 @@ pub struct ZipReader<R> {
     inner: R,
     path: PathBuf,
     entries: Vec<ZipEntry>,
+    /// Where the directory begins, and every entry has ended.
+    directory: u64,
+}
+
+impl ZipEntry {
+    /// CRC-32 of the unpacked bytes, as claimed.
+    pub fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    /// Whether the bytes stand in the file as they are, neither packed nor encrypted.
+    pub fn is_stored(&self) -> bool {
+        self.method == 0 && !self.is_encrypted()
+    }
+
+    /// Whether a password is needed.
+    pub fn is_encrypted(&self) -> bool {
+        self.flags & 1 == 1
+    }
 }
 
 /// Little-endian numbers off the front of a slice whose length was checked.
@@ -73,11 +94,19 @@ impl<R: Read + Seek> ZipReader<R> {
     /// # Errors
     /// [`Error::Format`] where this is not a zip archive, its directory is damaged, or entries overlap.
     pub fn open(inner: R, path: &Path) -> Result<Self> {
-        let mut zip = Self { inner, path: path.to_path_buf(), entries: Vec::new() };
+        Self::open_within(inner, path, u64::MAX)
+    }
+
+    /// As [`ZipReader::open`], for callers that may hold `memory` bytes at most: a directory of short names takes more
+    /// memory than it takes in the file.
+    pub fn open_within(inner: R, path: &Path, memory: u64) -> Result<Self> {
+        let mut zip = Self { inner, path: path.to_path_buf(), entries: Vec::new(), directory: 0 };
         let (offset, size, count) = zip.find_directory()?;
-        let directory = zip.read_at(offset, size)?;
+        zip.directory = offset;
+        zip.inner.seek(SeekFrom::Start(offset)).map_err(Error::io(&zip.path))?;
+        let directory = BufReader::with_capacity(1 << 16, (&mut zip.inner).take(size));
         zip.entries =
-            parse_directory(&directory, count).ok_or_else(|| zip.bad("its directory is damaged"))?;
+            parse_directory(directory, count, memory).map_err(|e| Error::format(path, e.to_string()))?;
         zip.refuse_overlaps(offset)?;
         Ok(zip)
     }
@@ -100,7 +129,7 @@ impl<R: Read + Seek> ZipReader<R> {
         if entry.size > max_bytes {
             return Err(bad(&format!("has {} bytes, over the limit of {max_bytes}", entry.size)));
         }
-        if entry.flags & 1 == 1 {
+        if entry.is_encrypted() {
             return Err(bad("is encrypted"));
         }
         let start = self.data_offset(&entry)?;
@@ -129,23 +158,38 @@ impl<R: Read + Seek> ZipReader<R> {
     /// Where in the file a stored entry's bytes begin, for readers that map or seek into it; none if deflated.
     pub fn stored_at(&mut self, index: usize) -> Result<Option<u64>> {
         match self.entries.get(index).cloned() {
-            Some(entry) if entry.method == 0 && entry.flags & 1 == 0 => self.data_offset(&entry).map(Some),
+            Some(entry) if entry.is_stored() => self.data_offset(&entry).map(Some),
             _ => Ok(None),
         }
     }
 
     fn data_offset(&mut self, entry: &ZipEntry) -> Result<u64> {
         let head = self.read_at(entry.offset, LOCAL_SIZE)?;
-        let lengths = || {
+        let fields = || {
             let mut c = Cursor(&head);
             let magic = c.u32()?;
-            c.skip(22)?;
-            Some((magic, u64::from(c.u16()?) + u64::from(c.u16()?)))
+            c.skip(4)?;
+            let method = c.u16()?;
+            c.skip(16)?;
+            Some((magic, method, u64::from(c.u16()?), u64::from(c.u16()?)))
         };
-        match lengths() {
-            Some((LOCAL, extra)) => Ok(entry.offset + LOCAL_SIZE + extra),
-            _ => Err(self.bad(&format!("no local header where the directory has entry {:?}", entry.name))),
+        let Some((LOCAL, method, name_len, extra_len)) = fields() else {
+            let problem = format!("no local header where the directory has entry {:?}", entry.name);
+            return Err(self.bad(&problem));
+        };
+        let name = self.read_at(entry.offset + LOCAL_SIZE, name_len)?;
+        if method != entry.method || String::from_utf8_lossy(&name) != entry.name {
+            return Err(self.bad(&format!("entry {:?} and its record in the directory differ", entry.name)));
         }
+        let start = entry.offset + LOCAL_SIZE + name_len + extra_len;
+        if start.checked_add(entry.packed).is_none_or(|end| end > self.directory) {
+            let what = format!(
+                "entry {:?} of {} bytes at {start} reaches into the directory",
+                entry.name, entry.packed
+            );
+            return Err(self.bad(&what));
+        }
+        Ok(start)
     }
 
     /// Offset, size and number of entries of the central directory.
@@ -158,7 +202,7 @@ impl<R: Read + Seek> ZipReader<R> {
         let at = (0..tail.len().saturating_sub(21))
             .rev()
             .find(|&i| tail[i..].starts_with(&END.to_le_bytes()))
-            .ok_or_else(|| self.bad("not a zip archive: no end record"))?;
+            .ok_or_else(|| self.bad("no zip directory at its end; it is truncated, or no zip archive"))?;
         let parse = |mut c: Cursor| {
             c.skip(10)?;
             Some((u64::from(c.u16()?), u64::from(c.u32()?), u64::from(c.u32()?)))
@@ -200,18 +244,16 @@ impl<R: Read + Seek> ZipReader<R> {
 
     /// Packed entries lie side by side in an honest archive; overlapping ones are how a small file becomes huge.
     fn refuse_overlaps(&self, directory: u64) -> Result<()> {
-        let mut spans: Vec<_> = self
-            .entries
-            .iter()
-            .map(|e| {
-                (e.offset, e.offset.saturating_add(LOCAL_SIZE).saturating_add(e.packed), e.name.as_str())
-            })
-            .collect();
-        spans.sort_unstable();
+        let end = |e: &ZipEntry| e.offset.saturating_add(LOCAL_SIZE).saturating_add(e.packed);
+        let mut spans: Vec<_> = self.entries.iter().map(|e| (e.offset, end(e), e)).collect();
+        spans.sort_unstable_by_key(|(start, end, _)| (*start, *end));
         let mut last = 0;
-        for (start, end, name) in spans {
+        for (start, end, entry) in spans {
             if start < last || end > directory {
-                return Err(self.bad(&format!("entry {name:?} overlaps another or the directory")));
+                return Err(self.bad(&format!(
+                    "entry {:?} of {} bytes at {start} overlaps another or the directory",
+                    entry.name, entry.packed
+                )));
             }
             last = end;
         }
@@ -233,39 +275,62 @@ impl<R: Read + Seek> ZipReader<R> {
     }
 }
 
-fn parse_directory(bytes: &[u8], count: u64) -> Option<Vec<ZipEntry>> {
-    let mut c = Cursor(bytes);
+fn parse_directory(mut directory: impl Read, count: u64, mut memory: u64) -> io::Result<Vec<ZipEntry>> {
+    let damaged = || io::Error::other("its directory is damaged");
     let mut entries = Vec::new();
     for _ in 0..count {
-        if c.u32()? != CENTRAL {
-            return None;
-        }
-        c.skip(4)?;
-        let (flags, method) = (c.u16()?, c.u16()?);
-        c.skip(4)?;
-        let crc = c.u32()?;
-        let (mut packed, mut size) = (u64::from(c.u32()?), u64::from(c.u32()?));
-        let (name_len, extra_len, comment_len) = (c.u16()?, c.u16()?, c.u16()?);
-        c.skip(8)?;
-        let mut offset = u64::from(c.u32()?);
-        let name = String::from_utf8_lossy(c.0.get(..name_len.into())?).into_owned();
-        c.skip(name_len.into())?;
-        let mut extra = Cursor(c.0.get(..extra_len.into())?);
-        while let (Some(id), Some(len)) = (extra.u16(), extra.u16()) {
-            let mut field = Cursor(extra.0.get(..len.into())?);
-            if id == 1 {
-                for value in [&mut size, &mut packed, &mut offset] {
-                    if *value == IN_ZIP64 {
-                        *value = field.u64()?;
-                    }
+        let mut fixed = [0; CENTRAL_SIZE];
+        directory.read_exact(&mut fixed).map_err(|_| damaged())?;
+        let (mut entry, name_len, extra_len, comment_len) = parse_record(&fixed).ok_or_else(damaged)?;
+        let cost = u64::from(name_len) + ENTRY_COST;
+        memory = memory.checked_sub(cost).ok_or_else(|| {
+            io::Error::other(format!(
+                "its directory of {count} entries takes more memory than its size justifies"
+            ))
+        })?;
+        let mut rest = vec![0; usize::from(name_len) + usize::from(extra_len) + usize::from(comment_len)];
+        directory.read_exact(&mut rest).map_err(|_| damaged())?;
+        let (name, rest) = rest.split_at(name_len.into());
+        entry.name = String::from_utf8_lossy(name).into_owned();
+        widen(&mut entry, &rest[..extra_len.into()]).ok_or_else(damaged)?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// An entry without its name, and the lengths of name, extra field and comment.
+fn parse_record(fixed: &[u8; CENTRAL_SIZE]) -> Option<(ZipEntry, u16, u16, u16)> {
+    let mut c = Cursor(fixed);
+    if c.u32()? != CENTRAL {
+        return None;
+    }
+    c.skip(4)?;
+    let (flags, method) = (c.u16()?, c.u16()?);
+    c.skip(4)?;
+    let crc = c.u32()?;
+    let (packed, size) = (u64::from(c.u32()?), u64::from(c.u32()?));
+    let (name_len, extra_len, comment_len) = (c.u16()?, c.u16()?, c.u16()?);
+    c.skip(8)?;
+    let offset = u64::from(c.u32()?);
+    let entry = ZipEntry { name: String::new(), size, packed, method, flags, crc, offset };
+    Some((entry, name_len, extra_len, comment_len))
+}
+
+/// Takes sizes and offset from the zip64 extra field where the record refers to it.
+fn widen(entry: &mut ZipEntry, extra: &[u8]) -> Option<()> {
+    let mut extra = Cursor(extra);
+    while let (Some(id), Some(len)) = (extra.u16(), extra.u16()) {
+        let mut field = Cursor(extra.0.get(..len.into())?);
+        if id == 1 {
+            for value in [&mut entry.size, &mut entry.packed, &mut entry.offset] {
+                if *value == IN_ZIP64 {
+                    *value = field.u64()?;
                 }
             }
-            extra.skip(len.into())?;
         }
-        c.skip(extra_len as usize + comment_len as usize)?;
-        entries.push(ZipEntry { name, size, packed, method, flags, crc, offset });
+        extra.skip(len.into())?;
     }
-    Some(entries)
+    Some(())
 }
 
 /// Writes stored entries one after the other.
