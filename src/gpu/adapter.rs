@@ -138,30 +138,79 @@ fn list(instance: &wgpu::Instance) -> Vec<(AdapterReport, wgpu::Adapter)> {
     all
 }
 
+/// The adapters there are, and the one that is taken.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// All of them, best first.
+    pub adapters: Vec<AdapterReport>,
+    /// The index of the one that is taken.
+    pub chosen: usize,
+    /// Why that one, in words.
+    pub reason: String,
+}
+
+/// Lists the adapters and says which one [`super::Gpu::open`] takes for `device`, without opening it.
+///
+/// # Errors
+/// [`Error::NoAdapter`], [`Error::UnknownDevice`].
+pub fn survey(device: Option<&str>) -> Result<Survey> {
+    let adapters = adapters();
+    let (chosen, reason) = pick(&adapters, device)?;
+    Ok(Survey { adapters, chosen, reason })
+}
+
 /// Chooses by `wanted` (an index, a part of a name, or `cpu`), else by `WGPU_ADAPTER_NAME`, else the best.
 pub(super) fn choose(
     instance: &wgpu::Instance,
     wanted: Option<&str>,
 ) -> Result<(AdapterReport, wgpu::Adapter)> {
-    let all = list(instance);
-    if all.is_empty() {
+    let mut all = list(instance);
+    let reports: Vec<AdapterReport> = all.iter().map(|(report, _)| report.clone()).collect();
+    let (index, _) = pick(&reports, wanted)?;
+    Ok(all.swap_remove(index))
+}
+
+fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<(usize, String)> {
+    let Some(best) = all.first() else {
         return Err(Error::NoAdapter { tried: backend_names(), remedy: remedy().into() });
-    }
-    let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok();
-    let Some(wanted) = wanted.or(from_environment.as_deref()).map(str::to_lowercase) else {
-        return all
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::NoAdapter { tried: backend_names(), remedy: remedy().into() });
     };
-    let known = all.iter().map(|(r, _)| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
-    all.into_iter()
-        .find(|(r, _)| match wanted.parse::<usize>() {
+    let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok();
+    let by = if wanted.is_some() { "--device" } else { "WGPU_ADAPTER_NAME" };
+    let Some(wanted) = wanted.or(from_environment.as_deref()).map(str::to_lowercase) else {
+        let kind = best.kind.name();
+        let reason = match all.len() {
+            1 => format!("the only adapter, {kind}"),
+            _ => format!("the first {kind} one; discrete comes before integrated, virtual and software"),
+        };
+        return Ok((best.index, reason));
+    };
+    all.iter()
+        .find(|r| match wanted.parse::<usize>() {
             Ok(index) => r.index == index,
             Err(_) if wanted == "cpu" => r.kind == DeviceKind::Software,
             Err(_) => r.name.to_lowercase().contains(&wanted),
         })
-        .ok_or(Error::UnknownDevice { asked: wanted, known })
+        .map(|r| (r.index, format!("{by} {wanted}")))
+        .ok_or_else(|| {
+            let known = all.iter().map(|r| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
+            Error::UnknownDevice { asked: wanted, known }
+        })
+}
+
+/// Keeps Mesa's layer for choosing a device out of the process where it could only complain: without
+/// `XDG_RUNTIME_DIR` there is no Wayland display to ask, and the attempt prints an error on stderr. The order of
+/// adapters is ours in any case. Does nothing unless it is called before the process has a second thread.
+pub fn silence_device_select() {
+    let set = |name: &str| std::env::var_os(name).is_some();
+    // MESA_VK_DEVICE_SELECT is a person's wish to that very layer.
+    if !cfg!(target_os = "linux") || set("XDG_RUNTIME_DIR") || set("MESA_VK_DEVICE_SELECT") {
+        return;
+    }
+    let alone = std::path::Path::new("/proc/self/task").read_dir().is_ok_and(|threads| threads.count() == 1);
+    if alone {
+        // SAFETY: this is the only thread, so nothing else reads or writes the environment meanwhile.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
 
 fn remedy() -> &'static str {

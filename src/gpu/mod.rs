@@ -9,7 +9,7 @@ mod pipeline;
 pub mod shader;
 mod submit;
 
-pub use adapter::{AdapterReport, DeviceKind, adapters};
+pub use adapter::{AdapterReport, DeviceKind, Survey, adapters, silence_device_select, survey};
 pub use buffer::{Binding, Buffer};
 pub use device::{Capabilities, Counters, Gpu, Options};
 pub use pipeline::{Access, Kernel, Pipeline};

@@ -1,2 +1,36 @@
-//! `gen`: the command-line tool.
-fn main() {}
+//! `gen`: the command-line tool, thin over the library.
+//!
+//! stdout carries results, stderr progress and words. The exit codes are in [`exit`].
+
+mod commands;
+mod exit;
+mod print;
+mod session;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use commands::Command;
+use session::{Global, Session};
+
+/// Trains score-based generative models and samples from them on any GPU.
+#[derive(Parser)]
+#[command(name = "gen", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = exit::HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    // Before any thread is started: it may set a variable of the environment.
+    langevin::gpu::silence_device_select();
+    let cli = Cli::parse();
+    let quiet = cli.global.quiet;
+    let result = Session::new(cli.global).and_then(|session| cli.command.run(&session));
+    exit::report(result, quiet)
+}

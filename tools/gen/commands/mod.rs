@@ -1,0 +1,37 @@
+//! One file per command.
+
+mod completions;
+mod config;
+mod data;
+mod devices;
+mod inspect;
+mod man;
+
+use clap::Subcommand;
+
+use crate::session::Session;
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    Devices(devices::Devices),
+    Config(config::ConfigCommand),
+    Inspect(inspect::Inspect),
+    Data(data::Data),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self, session: &Session) -> anyhow::Result<()> {
+        match self {
+            Self::Devices(command) => command.run(session),
+            Self::Config(command) => command.run(),
+            Self::Inspect(command) => command.run(session),
+            Self::Data(command) => command.run(session),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
+        }
+    }
+}

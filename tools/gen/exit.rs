@@ -1,0 +1,130 @@
+//! Exit codes, and how an error is told.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use langevin::Error;
+
+/// What `gen --help` says of the exit codes.
+pub const HELP: &str = "Exit codes:
+    0  done
+    1  something else went wrong; the message says what
+    2  the command line or the configuration: an unknown option, key, name, preset or device, or a value out of range
+    3  no GPU adapter answered
+    4  a file or folder: missing, unreadable, unwritable, in use, of the wrong format; or the disk is full
+    5  the device: it was lost, refused to open, ran out of memory, or is too small
+    6  NaN or infinity in a result
+  130  ended by Ctrl-C; what was done is written
+
+Environment:
+    WGPU_BACKEND, WGPU_ADAPTER_NAME  narrow the choice of device
+    NO_COLOR                         no colours
+    LANGEVIN_CACHE                   where packed data sets are kept";
+
+/// A mistake on the command line that only the tool can see.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Ctrl-C, with what became of the work.
+#[derive(Debug)]
+pub struct Interrupted(pub String);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interrupted; {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Prints the error and gives its code.
+pub fn report(result: anyhow::Result<()>, quiet: bool) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    if is_closed_pipe(&error) {
+        // `gen config list | head` is no failure.
+        return ExitCode::SUCCESS;
+    }
+    if !(quiet && error.is::<Interrupted>()) {
+        eprintln!("error: {}", message(&error));
+    }
+    ExitCode::from(code(&error))
+}
+
+/// Context down to the library's error, which already holds the message of its own source.
+fn message(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        parts.push(cause.to_string());
+        if cause.is::<Error>() {
+            break;
+        }
+    }
+    parts.join(": ")
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+        return 130;
+    }
+    if error.chain().any(|cause| cause.is::<Usage>()) {
+        return 2;
+    }
+    match error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(
+            Error::UnknownKey { .. }
+            | Error::UnknownName { .. }
+            | Error::UnknownDevice { .. }
+            | Error::Invalid { .. },
+        ) => 2,
+        Some(Error::NoAdapter { .. }) => 3,
+        Some(
+            Error::Io { .. } | Error::Format { .. } | Error::StorageFull { .. } | Error::Locked { .. },
+        ) => 4,
+        Some(
+            Error::DeviceRefused { .. }
+            | Error::DeviceLost { .. }
+            | Error::OutOfMemory { .. }
+            | Error::Limit { .. },
+        ) => 5,
+        Some(Error::NonFinite { .. } | Error::NonFiniteImage { .. }) => 6,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Err::<(), _>(Error::io("a.pth")(missing)).context("reading the model").unwrap_err();
+        assert_eq!(message(&error), "reading the model: a.pth: entity not found");
+        assert_eq!(code(&error), 4);
+    }
+
+    #[test]
+    fn every_kind_has_its_code() {
+        let nan = Error::NonFinite { tensor: "x".into(), step: 3 };
+        assert_eq!(code(&nan.into()), 6);
+        assert_eq!(code(&Error::NoAdapter { tried: "vulkan".into(), remedy: String::new() }.into()), 3);
+        assert_eq!(code(&Error::DeviceLost { cause: String::new() }.into()), 5);
+        assert_eq!(code(&Usage("no".into()).into()), 2);
+        assert_eq!(code(&Interrupted("2 images are written".into()).into()), 130);
+        assert_eq!(code(&anyhow::anyhow!("else")), 1);
+        assert_eq!(code(&Error::invalid("k", 1, "no").into()), 2);
+    }
+}

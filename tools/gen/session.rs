@@ -1,0 +1,114 @@
+//! What every command shares: the device, words on stderr, progress, Ctrl-C.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use langevin::gpu::{DeviceKind, Gpu, Options, survey};
+
+/// Options of every command.
+#[derive(Args, Clone)]
+pub struct Global {
+    /// The device: an index of `gen devices`, a part of a name, or `cpu`.
+    #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
+    pub device: Option<String>,
+    /// Say nothing on stderr but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Say more on stderr.
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub verbose: bool,
+}
+
+/// A run of the tool.
+pub struct Session {
+    global: Global,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Takes over Ctrl-C: the first asks the command to end, the second ends at once.
+    pub fn new(global: Global) -> anyhow::Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupted);
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })?;
+        Ok(Self { global, interrupted })
+    }
+
+    /// Whether Ctrl-C was pressed.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// The device that was asked for.
+    pub fn device(&self) -> Option<&str> {
+        self.global.device.as_deref()
+    }
+
+    /// A sentence on stderr, unless `--quiet`.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        if !self.global.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A sentence on stderr with `-v`.
+    pub fn detail(&self, text: impl std::fmt::Display) {
+        if self.global.verbose {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Opens the device; a software adapter that nobody asked for is said.
+    pub fn open_gpu(&self) -> langevin::Result<Gpu> {
+        let gpu = Gpu::open(&Options { device: self.global.device.clone(), ..Options::default() })?;
+        let report = gpu.adapter();
+        if report.kind == DeviceKind::Software && self.device().is_none() {
+            self.say(format_args!("no GPU answered; {} computes on the processor, slowly", report.name));
+        }
+        if self.global.verbose {
+            let survey = survey(self.device())?;
+            self.detail(format_args!(
+                "device {}: {} ({}, {}), {}; {}",
+                report.index,
+                report.name,
+                report.kind.name(),
+                report.backend,
+                report.driver,
+                survey.reason
+            ));
+        }
+        Ok(gpu)
+    }
+
+    /// A bar on stderr with what is left of the time; hidden with `--quiet` and where stderr is no terminal.
+    pub fn bar(&self, length: u64, what: &str) -> ProgressBar {
+        let template = "{msg} [{bar:30}] {pos}/{len}, {elapsed} gone, {eta} left{prefix}";
+        self.progress(ProgressBar::no_length().with_message(what.to_owned()), template, Some(length))
+    }
+
+    /// A count on stderr of what has no known end.
+    pub fn counter(&self, what: &str) -> ProgressBar {
+        self.progress(ProgressBar::no_length().with_message(what.to_owned()), "{msg}: {pos}, {elapsed}", None)
+    }
+
+    fn progress(&self, bar: ProgressBar, template: &str, length: Option<u64>) -> ProgressBar {
+        if self.global.quiet {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Some(length) = length {
+            bar.set_length(length);
+        }
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+}
