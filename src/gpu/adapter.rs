@@ -192,7 +192,8 @@ fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<(usize, String)> 
         })
         .map(|r| (r.index, format!("{by} {wanted}")))
         .ok_or_else(|| {
-            let known = all.iter().map(|r| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
+            let known =
+                all.iter().map(|r| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
             Error::UnknownDevice { asked: wanted, known }
         })
 }

@@ -1,7 +1,6 @@
 //! Exit codes, and how an error is told.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use langevin::Error;
 
@@ -46,16 +45,14 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 /// Prints the error and gives its code.
-pub fn report(result: anyhow::Result<()>, quiet: bool) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+pub fn report(result: anyhow::Result<()>) -> u8 {
+    let Err(error) = result else { return 0 };
     if is_closed_pipe(&error) {
         // `gen config list | head` is no failure.
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    if !(quiet && error.is::<Interrupted>()) {
-        eprintln!("error: {}", message(&error));
-    }
-    ExitCode::from(code(&error))
+    eprintln!("error: {}", message(&error));
+    code(&error)
 }
 
 /// Context down to the library's error, which already holds the message of its own source.
@@ -89,9 +86,7 @@ fn code(error: &anyhow::Error) -> u8 {
             | Error::Invalid { .. },
         ) => 2,
         Some(Error::NoAdapter { .. }) => 3,
-        Some(
-            Error::Io { .. } | Error::Format { .. } | Error::StorageFull { .. } | Error::Locked { .. },
-        ) => 4,
+        Some(Error::Io { .. } | Error::Format { .. } | Error::StorageFull { .. } | Error::Locked { .. }) => 4,
         Some(
             Error::DeviceRefused { .. }
             | Error::DeviceLost { .. }

@@ -17,7 +17,13 @@ use session::{Global, Session};
 
 /// Trains score-based generative models and samples from them on any GPU.
 #[derive(Parser)]
-#[command(name = "gen", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "gen",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = exit::HELP)]
 pub struct Cli {
     #[command(flatten)]
@@ -30,7 +36,6 @@ fn main() -> ExitCode {
     // Before any thread is started: it may set a variable of the environment.
     langevin::gpu::silence_device_select();
     let cli = Cli::parse();
-    let quiet = cli.global.quiet;
     let result = Session::new(cli.global).and_then(|session| cli.command.run(&session));
-    exit::report(result, quiet)
+    ExitCode::from(exit::report(result))
 }

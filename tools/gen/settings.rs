@@ -20,17 +20,12 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The configuration that `--config` names, if it does; `--set` is not applied.
-    pub fn named(&self) -> anyhow::Result<Option<Config>> {
-        self.config.as_deref().map(load).transpose()
-    }
-
     /// Applies `--set` and validates.
     pub fn apply(&self, mut config: Config) -> anyhow::Result<Config> {
         for pair in &self.set {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Usage(format!("--set {pair}: it takes the form key=value, as in --set sampling.snr=0.16")))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                Usage(format!("--set {pair}: it takes the form key=value, as in --set sampling.snr=0.16"))
+            })?;
             config.set(key.trim(), value.trim())?;
         }
         config.validate()?;

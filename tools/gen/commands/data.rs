@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use langevin::data::{CheckConfig, CheckReport, DataConfig, Dataset, Preprocess, Split, check, default_cache_folder};
+use langevin::data::{
+    CheckConfig, CheckReport, DataConfig, Dataset, Limits, Preprocess, Split, check, default_cache_folder,
+};
 use serde_json::json;
 
 use crate::exit::{Interrupted, Usage};
@@ -88,11 +90,16 @@ impl Data {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         match self.what {
             What::Check { path, shape, json } => {
-                let config = CheckConfig { preprocess: shape.preprocess()?, ..CheckConfig::new(path) };
+                let config =
+                    CheckConfig { path, preprocess: shape.preprocess()?, limits: Limits::default(), seed: 0 };
                 let bar = session.counter("pictures read");
                 let report = check(&config, &mut |done| watch(session, &bar, done))?;
                 bar.finish_and_clear();
-                if json { print_json(&report)? } else { print_text(&report)? }
+                if json {
+                    print_json(&report)?
+                } else {
+                    print_text(&report)?
+                }
                 if report.images == 0 {
                     return Err(langevin::Error::format(&config.path, "no readable picture").into());
                 }
@@ -138,7 +145,7 @@ fn watch(session: &Session, bar: &indicatif::ProgressBar, done: u64) {
     bar.set_position(done);
     if session.is_interrupted() {
         bar.finish_and_clear();
-        std::process::exit(crate::exit::report(Err(Interrupted("nothing is written".into()).into()), false));
+        std::process::exit(crate::exit::report(Err(Interrupted("nothing is written".into()).into())).into());
     }
 }
 
@@ -176,7 +183,10 @@ fn print_text(report: &CheckReport) -> anyhow::Result<()> {
     }
     if let Some(s) = &report.sigma_max {
         let of = if s.exhaustive { "all".to_owned() } else { s.sample.to_string() };
-        print::line(format_args!("sigma_max {:.2}: the largest distance between two of {of} images", s.value))?;
+        print::line(format_args!(
+            "sigma_max {:.2}: the largest distance between two of {of} images",
+            s.value
+        ))?;
     }
     if report.ignored > 0 {
         print::line(format_args!("{} files that are no pictures", report.ignored))?;

@@ -50,8 +50,12 @@ impl Inspect {
             return self.picture();
         }
         let contents = read(&self.path, session)?;
-        let parameters: usize =
-            contents.tensors.iter().filter(|(name, _)| (contents.is_parameter)(name)).map(|(_, t)| t.len()).sum();
+        let parameters: usize = contents
+            .tensors
+            .iter()
+            .filter(|(name, _)| (contents.is_parameter)(name))
+            .map(|(_, t)| t.len())
+            .sum();
         if self.json { self.print_json(contents, parameters) } else { self.print_text(contents, parameters) }
     }
 
@@ -94,7 +98,10 @@ impl Inspect {
     fn print_text(&self, contents: Contents, parameters: usize) -> anyhow::Result<()> {
         let bytes = print::bytes(contents.tensors.byte_len());
         print::line(format_args!("format: {}", contents.format))?;
-        print::line(format_args!("parameters: {parameters}, in {} tensors of {bytes}", contents.tensors.len()))?;
+        print::line(format_args!(
+            "parameters: {parameters}, in {} tensors of {bytes}",
+            contents.tensors.len()
+        ))?;
         if let Some(step) = contents.step {
             print::line(format_args!("step: {step}"))?;
         }
@@ -139,14 +146,16 @@ fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
             // The authors keep the noise levels in the state dict; no gradient ever reaches them.
             is_parameter: |name| name != "sigmas",
             step: file.step,
-            ema: file.ema.map_or(Value::Null, |e| {
-                json!({"decay": e.decay, "num_updates": e.num_updates, "tensors": e.shadow_params.len()})
-            }),
+            ema: file.ema.map_or(
+                Value::Null,
+                |e| json!({"decay": e.decay, "num_updates": e.num_updates, "tensors": e.shadow_params.len()}),
+            ),
             other: Map::from_iter([("optimizer".to_owned(), json!(file.optimizer.is_some()))]),
         },
         Weights::Safetensors(file) => {
             let config = file.metadata.iter().find(|(key, _)| key == "config").map(|(_, text)| parse(text));
-            let metadata: BTreeMap<_, _> = file.metadata.into_iter().filter(|(key, _)| key != "config").collect();
+            let metadata: BTreeMap<_, _> =
+                file.metadata.into_iter().filter(|(key, _)| key != "config").collect();
             Contents {
                 format: "safetensors",
                 config: config.unwrap_or_default(),
