@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_sample_does_not_depend_on_the_order() {
-        let row = |i: u32| (0..1 << 10).map(|p| (p * (i + 3) >> 5) as u8).collect::<Vec<u8>>();
+        let row = |i: u32| (0..1 << 10).map(|p| ((p * (i + 3)) >> 5) as u8).collect::<Vec<u8>>();
         let value = |order: &mut dyn Iterator<Item = u32>, seed| {
             let mut sample = Sample { seed, budget: 4e6, rows: BinaryHeap::new() };
             order.for_each(|i| sample.offer(&format!("{i}"), &row(i)));

@@ -39,10 +39,7 @@ pub struct Picture {
 /// Whether a file name's ending is one of a picture that [`decode`] reads.
 pub fn is_image_name(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
-    let known = match ending.as_deref() {
-        Some("png" | "jpg" | "jpeg" | "webp") => true,
-        _ => false,
-    };
+    let known = matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg" | "webp"));
     // `._name` is where macOS archives keep a file's resource fork.
     known && !name.rsplit('/').next().unwrap_or(name).starts_with("._")
 }
