@@ -117,7 +117,7 @@ fn block(layer: &mut Layer<'_>, groups: usize, scale: f32) -> Result<Value, Stri
     let (weight, bias) = (layer.parameter("GroupNorm_0.weight")?, layer.parameter("GroupNorm_0.bias")?);
     let options = GroupNorm { groups, norm_eps: 1e-6, silu: false };
     let h = group_norm(&mut layer.graph, x, weight, bias, options).map_err(problem)?;
-    let mut nin = |layer: &mut Layer<'_>, i: usize, x: Value, residual: Option<Value>| {
+    let nin = |layer: &mut Layer<'_>, i: usize, x: Value, residual: Option<Value>| {
         let weight = layer.parameter(&format!("NIN_{i}.W"))?;
         let bias = Some(layer.parameter(&format!("NIN_{i}.b"))?);
         let scale = if residual.is_some() { scale } else { 1.0 };
