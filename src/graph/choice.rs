@@ -31,7 +31,7 @@ impl Choice {
         }
     }
 
-    pub(super) fn index(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
+    pub(crate) fn index(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
         match self {
             Self::Heuristic => 0,
             Self::Classes(classes) => {

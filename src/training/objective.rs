@@ -1,0 +1,95 @@
+//! What a configuration asks to be minimised.
+
+use std::sync::Arc;
+
+use super::loss::{Objective, Reduction};
+use crate::error::{Error, Result};
+use crate::models::Config;
+use crate::models::config::{ModelName, Sde as SdeName};
+use crate::ops::adam::Adam;
+use crate::sde::{self, LinearBeta, Sde, SdeParameters, TimeConditioning};
+
+/// The smallest t of the continuous losses, as in the authors' `get_sde_loss_fn`.
+const T_EPS: f64 = 1e-5;
+
+/// The forward SDE of a configuration.
+///
+/// # Errors
+/// [`Error::Invalid`] for constants outside their range.
+pub fn sde_of(config: &Config) -> Result<Arc<dyn Sde>> {
+    let m = &config.model;
+    let parameters = SdeParameters {
+        sigma_min: m.sigma_min,
+        sigma_max: m.sigma_max,
+        beta_min: m.beta_min,
+        beta_max: m.beta_max,
+        n: m.num_scales,
+    };
+    sde::by_name(config.training.sde.as_str(), &parameters)
+}
+
+/// What the network of a configuration is told about time.
+pub fn time_of(config: &Config) -> TimeConditioning {
+    match config.training.continuous {
+        true => TimeConditioning::Continuous,
+        false => TimeConditioning::Discrete { levels: config.model.num_scales },
+    }
+}
+
+impl Objective {
+    /// The objective of a configuration, as the authors' `get_step_fn` picks it: denoising score matching where time is continuous,
+    /// else SMLD for VE and DDPM for VP.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for combinations that have no loss.
+    pub fn of(config: &Config) -> Result<Self> {
+        let (m, t) = (&config.model, &config.training);
+        if m.name == ModelName::Wideresnet {
+            let problem = "a classifier has no score matching loss; train it with cross-entropy";
+            return Err(Error::invalid("model.name", m.name, problem));
+        }
+        if !t.continuous && t.likelihood_weighting {
+            let problem = "likelihood weighting needs training.continuous = true";
+            return Err(Error::invalid("training.likelihood_weighting", true, problem));
+        }
+        match (t.continuous, t.sde) {
+            (true, _) => Ok(Self::Continuous {
+                sde: sde_of(config)?,
+                time: TimeConditioning::Continuous,
+                likelihood_weighting: t.likelihood_weighting,
+                t_eps: T_EPS,
+            }),
+            (false, SdeName::Ve) => Ok(Self::Smld { sigmas: config.sigmas() }),
+            (false, SdeName::Vp) => {
+                let betas = LinearBeta::new(m.beta_min, m.beta_max, m.num_scales)?;
+                Ok(Self::Ddpm { means: betas.sqrt_alphas_cumprod(), stds: betas.sqrt_1m_alphas_cumprod() })
+            }
+            (false, SdeName::SubVp) => {
+                let problem = "the sub-VP SDE has no discrete loss; set training.continuous = true";
+                Err(Error::invalid("training.sde", t.sde, problem))
+            }
+        }
+    }
+}
+
+impl Reduction {
+    /// `training.reduce_mean`.
+    pub fn of(config: &Config) -> Self {
+        if config.training.reduce_mean { Self::Mean } else { Self::HalfSum }
+    }
+}
+
+/// The optimizer of a configuration.
+pub fn adam_of(config: &Config) -> Adam {
+    let o = &config.optim;
+    Adam {
+        lr: o.lr,
+        beta1: o.beta1,
+        beta2: o.beta2,
+        eps: o.eps,
+        weight_decay: o.weight_decay,
+        warmup: o.warmup,
+        grad_clip: o.grad_clip,
+        ema_rate: config.model.ema_rate,
+    }
+}

@@ -1,0 +1,158 @@
+//! Grids of samples on the way, from the weights as they are and from their average.
+
+use std::path::{Path, PathBuf};
+
+use super::objective::{sde_of, time_of};
+use super::options::SampleOptions;
+use super::state::TrainState;
+use super::step::Trainable;
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::graph::{Choice, Graph, ParameterSet, Resources, Value};
+use crate::models::Config;
+use crate::models::config::{
+    Corrector as CorrectorName, Method as MethodName, Predictor as PredictorName, Sde as SdeName,
+};
+use crate::ops::sampler_step::Norm;
+use crate::output::{ImageBytes, Provenance, grid, to_bytes, write_png};
+use crate::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
+use crate::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
+use crate::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
+use crate::score::{Model, ModelScore};
+
+/// Steps of a few-step solver where nothing else is said.
+const STEPS: usize = 20;
+
+/// A network as samplers take it.
+#[derive(Debug)]
+struct Plain<'a>(&'a dyn Trainable);
+
+impl Model for Plain<'_> {
+    fn output(&self, graph: &mut Graph, x: Value, time: Value) -> Result<Value> {
+        self.0.output(graph, x, time, None)
+    }
+}
+
+/// The sampler of a configuration for batches of `n` images. `steps` asks for a few-step solver of so many steps: the configuration's,
+/// or DPM-Solver++(2M) where it names none.
+///
+/// # Errors
+/// What the sampler's options, the network and the device say.
+pub fn sampler_draft(
+    gpu: &Gpu,
+    network: &dyn Trainable,
+    config: &Config,
+    n: usize,
+    steps: Option<usize>,
+    choice: Choice,
+) -> Result<SamplerDraft> {
+    let sde = sde_of(config)?;
+    let (time, t_eps) = (time_of(config), sde.default_t_eps());
+    let size = config.data.image_size;
+    let shape = [n, size, size, config.data.num_channels];
+    let model = Plain(network);
+    let score = ModelScore { model: &model, unscaled: config.training.sde == SdeName::Ve };
+    let s = &config.sampling;
+    let solver = match s.method {
+        MethodName::Pc if steps.is_none() => None,
+        MethodName::Pc | MethodName::Dpmpp => Some(Solver::DpmSolverPlusPlus2M),
+        MethodName::Heun | MethodName::Ode => Some(Solver::Heun),
+        MethodName::Ddim => Some(Solver::Ddim { eta: 0.0 }),
+    };
+    if let Some(solver) = solver {
+        let steps = steps.unwrap_or(STEPS);
+        let spacing = Spacing::LogNoise;
+        let options =
+            FewStepOptions { sde: sde.as_ref(), time, solver, spacing, steps, t_eps, denoise: true };
+        return SamplerDraft::new(gpu, &score, Method::Solver(&few_step(&options)?), shape, choice);
+    }
+    let predictor = match s.predictor {
+        PredictorName::EulerMaruyama => Predictor::EulerMaruyama,
+        PredictorName::ReverseDiffusion => Predictor::ReverseDiffusion,
+        PredictorName::AncestralSampling => Predictor::AncestralSampling,
+        PredictorName::None => Predictor::None,
+    };
+    let corrector = match s.corrector {
+        CorrectorName::Langevin => Corrector::Langevin,
+        CorrectorName::Ald => Corrector::Ald,
+        CorrectorName::None => Corrector::None,
+    };
+    let table = PcTable::new(&PcOptions {
+        sde,
+        time,
+        predictor,
+        corrector,
+        snr: s.snr,
+        n_steps_each: s.n_steps_each,
+        probability_flow: s.probability_flow,
+        denoise: s.noise_removal,
+        t_eps,
+    })?;
+    let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
+    SamplerDraft::new(gpu, &score, method, shape, choice)
+}
+
+/// Draws grids. The plan and its own copy of the weights live as long as the run.
+#[derive(Debug)]
+pub struct SampleGrids {
+    sampler: Sampler,
+    shown: ParameterSet,
+    images: Vec<ImageSeed>,
+    centered: bool,
+}
+
+impl SampleGrids {
+    /// Builds the sampler. All grids of a run begin with the same noise.
+    ///
+    /// # Errors
+    /// As [`sampler_draft`].
+    pub fn new(
+        gpu: &Gpu,
+        network: &dyn Trainable,
+        config: &Config,
+        options: SampleOptions,
+        state: &TrainState,
+        choice: Choice,
+    ) -> Result<Self> {
+        let shown = ParameterSet::zeros(gpu, "shown", state.weights.layout())?;
+        let draft = sampler_draft(gpu, network, config, options.images, options.steps, choice)?;
+        let sampler = draft.build(gpu, Resources::new().set("weights", &shown).set("fixed", &state.fixed))?;
+        let images = (0..options.images as u32).map(|image| ImageSeed { seed: config.seed, image }).collect();
+        Ok(Self { sampler, shown, images, centered: config.data.centered })
+    }
+
+    /// Draws one grid from `weights`. `proceed` is asked before every step; `None` when it says no.
+    ///
+    /// # Errors
+    /// [`crate::Error::NonFinite`] where the sampler diverged; what the device reports.
+    pub fn draw(
+        &mut self,
+        weights: &ParameterSet,
+        proceed: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<ImageBytes>> {
+        self.shown.copy_from(weights)?;
+        self.sampler.plan().parameters_changed();
+        let Some(mut x) = self.sampler.run(&self.images, &mut |_| proceed())? else { return Ok(None) };
+        if self.centered {
+            crate::data::transform::uncenter(&mut x);
+        }
+        let shape = self.sampler.shape();
+        let [h, w, c] = [shape[1], shape[2], shape[3]];
+        let x = crate::data::transform::nhwc_to_nchw(&x, h * w, c);
+        grid(&to_bytes(&x, [self.images.len(), c, h, w])?, None).map(Some)
+    }
+}
+
+/// Writes a grid below the work folder and gives its path.
+pub(super) fn write_grid(
+    folder: &Path,
+    step: u64,
+    name: &str,
+    image: &ImageBytes,
+    seed: u64,
+) -> Result<PathBuf> {
+    let path = folder.join("samples").join(format!("{step:08}-{name}.png"));
+    let provenance = Provenance::new().with("step", step.to_string()).with("seed", seed.to_string());
+    write_png(&path, image, &provenance)?;
+    Ok(path)
+}

@@ -1,0 +1,471 @@
+//! The loop: data to steps, figures to files, checkpoints to the work folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::evaluation::Evaluation;
+use super::kernels::KernelRecord;
+use super::loss::{Objective, Reduction, Row};
+use super::objective::adam_of;
+use super::options::{Event, Figures, Outcome, Progress, TrainerOptions};
+use super::samples::{SampleGrids, write_grid};
+use super::step::{StepBatch, StepDraft, StepSettings, TrainStep, Trainable};
+use crate::checkpoint::{Checkpoint, DataPosition, EmaState, WorkFolder};
+use crate::data::{Dataset, Loader, LoaderConfig, LoaderState, Split, Values};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Choice;
+use crate::models::Config;
+use crate::ops::philox::Purpose;
+use crate::output::{EventWriter, MetricsWriter};
+use crate::random::Stream;
+
+/// A run of training in a work folder, which it holds until it is dropped.
+///
+/// ```text
+/// checkpoint.safetensors …    what the run goes on from
+/// step-N.safetensors          checkpoints that are kept, every training.snapshot_freq steps
+/// metrics.jsonl, events/      the log, for people and for TensorBoard
+/// samples/N-{raw,ema}.png     grids
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    gpu: Gpu,
+    config: Config,
+    options: TrainerOptions,
+    network: Box<dyn Trainable>,
+    folder: WorkFolder,
+    kernels: KernelRecord,
+    draft: StepDraft,
+    step: TrainStep,
+    objective: Objective,
+    data: Arc<Dataset>,
+    /// Place in the data behind the last step.
+    position: LoaderState,
+    done: u64,
+    /// Steps skipped before this run began.
+    skipped: u64,
+    grids: Option<SampleGrids>,
+    notes: Vec<String>,
+}
+
+impl Trainer {
+    /// Opens the work folder and prepares the step; goes on from the folder's checkpoint where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another run holds the folder, [`Error::Invalid`] when its checkpoint is of another model or the data are of
+    /// another shape, [`Error::Limit`] when one image does not fit the device.
+    pub fn with_network(
+        gpu: &Gpu,
+        config: Config,
+        network: Box<dyn Trainable>,
+        data: Arc<Dataset>,
+        folder: impl Into<PathBuf>,
+        options: TrainerOptions,
+    ) -> Result<Self> {
+        let objective = Objective::of(&config)?;
+        check_data(&config, &data)?;
+        let mut folder = WorkFolder::open(folder)?;
+        let loaded = folder.load()?;
+        if let (Some(loaded), false) = (&loaded, options.resume) {
+            let problem =
+                format!("holds a run of {} steps; resume it or give another folder", loaded.checkpoint.step);
+            return Err(Error::invalid("work folder", folder.path().display(), problem));
+        }
+        let known = loaded.as_ref().map_or_else(BTreeMap::new, |l| l.checkpoint.kernels.clone());
+        let kernels = KernelRecord::new(known);
+        let mut notes: Vec<String> = loaded.iter().filter_map(|l| l.note.clone()).collect();
+        let choice = kernels.choice(&options.choice);
+        let draft = draft_that_fits(gpu, network.as_ref(), &config, &options, choice, &mut notes)?;
+        let mut step = draft.build(gpu)?;
+        let (mut done, mut position, mut skipped) = (0, LoaderState::default(), 0);
+        match &loaded {
+            None => step.state().initialise(network.manifest(), config.seed)?,
+            Some(loaded) => {
+                let c = &loaded.checkpoint;
+                check_same_model(&config, c, &mut notes)?;
+                step.state().restore([&c.weights, &c.ema_weights, &c.adam_m, &c.adam_v], c.step)?;
+                skipped = c.extra.get("skipped").and_then(|s| s.parse().ok()).unwrap_or(0);
+                let updates = c.ema.map_or(c.step, |e| e.num_updates);
+                step.set_counters([c.step as u32, updates as u32, skipped as u32])?;
+                done = c.step;
+                position = LoaderState { epoch: c.data.epoch, position: c.data.index };
+            }
+        }
+        step.parameters_changed();
+        let gpu = gpu.clone();
+        Ok(Self {
+            gpu,
+            config,
+            options,
+            network,
+            folder,
+            kernels,
+            draft,
+            step,
+            objective,
+            data,
+            position,
+            done,
+            skipped,
+            grids: None,
+            notes,
+        })
+    }
+
+    /// The step on paper: its memory and cost.
+    pub fn draft(&self) -> &StepDraft {
+        &self.draft
+    }
+
+    /// The step on the device.
+    pub fn step(&mut self) -> &mut TrainStep {
+        &mut self.step
+    }
+
+    /// Steps done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Trains until `training.n_iters` steps are done or `progress` ends the run, and saves.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with the first tensor and the step when gradients stay non-finite: their steps are skipped and counted, the run
+    /// is saved and ends. Otherwise what files, data and the device say.
+    pub fn run(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
+        let t = self.config.training.clone();
+        let mut metrics = MetricsWriter::open(&self.folder.path().join("metrics.jsonl"), Some(self.done))?;
+        let mut events = EventWriter::create(&self.folder.path().join("events"))?;
+        let mut loader = self.loader()?;
+        let mut evaluation = self.evaluation()?;
+        let grids_every = self
+            .options
+            .samples
+            .map_or(0, |s| s.every.unwrap_or(if t.snapshot_sampling { t.snapshot_freq } else { 0 }));
+        let memory = self.draft.memory();
+        let mut going = progress.event(Event::Started {
+            step: self.done,
+            steps: t.n_iters,
+            memory,
+            flops: self.draft.flops(),
+            micro_batch: self.draft.micro_batch(),
+        });
+        for note in std::mem::take(&mut self.notes) {
+            progress.event(Event::Note(&note));
+        }
+        let mut clock = Clock::new(self.done, self.skipped);
+        let mut saved = (self.done, Instant::now());
+        while going && self.done < t.n_iters {
+            let Some(batch) = loader.next_batch()? else { break };
+            clock.wait += loader.last_wait();
+            let rows = self.rows(self.done)?;
+            let images = batch.as_f32().unwrap_or_default();
+            self.step.run(&StepBatch { images, rows: &rows, noise: None })?;
+            self.position = batch.next;
+            self.done += 1;
+            going = progress.event(Event::Step { step: self.done });
+            let last = self.done == t.n_iters || !going;
+            let done = self.done;
+            let due = |every: u64| every > 0 && done.is_multiple_of(every);
+            let save = due(t.snapshot_freq_for_preemption)
+                || due(t.snapshot_freq)
+                || self.options.save_every.is_some_and(|every| saved.1.elapsed() >= every)
+                || last;
+            let (evaluate, draw) = (due(t.eval_freq), due(grids_every));
+            if due(t.log_freq) || save {
+                let figures = self.figures(&mut clock, memory.total(), self.done)?;
+                if figures.step_count > 0 {
+                    let f = figures.figures;
+                    let values = [
+                        ("loss", f.loss),
+                        ("grad_norm", f.grad_norm),
+                        ("images_per_second", f.images_per_second),
+                        ("wait", f.wait),
+                        ("memory_mib", f.memory as f64 / f64::from(1 << 20)),
+                        ("skipped", f.skipped as f64),
+                    ];
+                    metrics.write(f.step, &values)?;
+                    events.scalars(f.step, &values)?;
+                    events.flush()?;
+                    going &= progress.event(Event::Logged(f));
+                }
+                if let Some(tensor) = figures.broken {
+                    self.save()?;
+                    return Err(Error::NonFinite { tensor, step: figures.broken_step });
+                }
+            }
+            if let (true, Some(evaluation)) = (evaluate, &mut evaluation) {
+                let loss = self.evaluate(evaluation)?;
+                metrics.write(self.done, &[("eval_loss", loss)])?;
+                events.scalars(self.done, &[("eval_loss", loss)])?;
+                going &= progress.event(Event::Evaluated { step: self.done, loss });
+            }
+            if save {
+                self.save()?;
+                saved = (self.done, Instant::now());
+                progress.event(Event::Saved { step: self.done });
+                if due(t.snapshot_freq) {
+                    self.keep()?;
+                }
+            }
+            if draw && going {
+                going &= self.draw(&mut events, progress)?;
+            }
+            if evaluate || draw || save {
+                clock.begin(self.done);
+            }
+        }
+        if saved.0 != self.done {
+            self.save()?;
+            progress.event(Event::Saved { step: self.done });
+        }
+        Ok(Outcome { step: self.done, complete: self.done >= t.n_iters })
+    }
+
+    /// The numbers of the images of a step: functions of the seed and the step alone.
+    fn rows(&self, step: u64) -> Result<Vec<Row>> {
+        let mut stream = Stream::new(self.config.seed, Purpose::TIME.word(), step as u32);
+        let draw = |_| self.objective.row(self.objective.draw(&mut stream));
+        (0..self.config.training.batch_size).map(draw).collect()
+    }
+
+    fn loader(&self) -> Result<Loader> {
+        let d = &self.config.data;
+        let mut config = LoaderConfig::training(self.config.training.batch_size, self.config.seed);
+        config.flip = d.random_flip;
+        config.values = Values::F32 { dequantize: d.uniform_dequantization, centered: d.centered };
+        Loader::new(self.data.subset(Split::Train)?, config, self.position)
+    }
+
+    fn evaluation(&self) -> Result<Option<Evaluation>> {
+        if self.options.evaluation_batches == 0 || self.data.subset(Split::Test).is_err() {
+            return Ok(None);
+        }
+        let choice = self.kernels.choice(&self.options.choice);
+        let settings = StepSettings { choice, ..self.step.settings().clone() };
+        let state = self.step.state();
+        Evaluation::new(&self.gpu, self.network.as_ref(), &state.ema, &state.fixed, &settings).map(Some)
+    }
+
+    fn evaluate(&self, evaluation: &mut Evaluation) -> Result<f64> {
+        let mut config = LoaderConfig::evaluation(self.step.settings().shape[0]);
+        config.values = Values::F32 { dequantize: false, centered: self.config.data.centered };
+        let images = self.data.subset(Split::Test)?;
+        // The first images of a sorted set are of one class.
+        let images = images.take(config.batch * self.options.evaluation_batches, self.config.seed);
+        let mut loader = Loader::new(images, config, LoaderState::default())?;
+        let (mut sum, mut count, mut number) = (0.0, 0, 0);
+        while let Some(batch) = loader.next_batch()? {
+            let n = batch.shape[0];
+            let rows = evaluation.rows(&self.objective, number, n)?;
+            let images = batch.as_f32().unwrap_or_default();
+            sum += n as f64 * evaluation.loss(number, images, &rows, None)?;
+            count += n;
+            number += 1;
+        }
+        Ok(sum / count.max(1) as f64)
+    }
+
+    /// Reads the device's figures; says whether a step was skipped since the last time, and why.
+    fn figures(&mut self, clock: &mut Clock, memory: u64, step: u64) -> Result<Read> {
+        let figure = self.step.figure()?;
+        let count = step - clock.since;
+        let elapsed = clock.start.elapsed();
+        let seconds = elapsed.as_secs_f64().max(1e-9);
+        let mean = |sum: f64| sum / count.max(1) as f64;
+        let figures = Figures {
+            step,
+            loss: mean(figure.loss_sum),
+            grad_norm: mean(figure.grad_norm_sum),
+            skipped: figure.skipped,
+            images_per_second: (count as usize * self.config.training.batch_size) as f64 / seconds,
+            wait: clock.wait.as_secs_f64() / seconds,
+            memory,
+        };
+        let new = figure.skipped - clock.skipped;
+        let mut broken = None;
+        if new > 0 {
+            let gradient = self.step.state().non_finite_gradient()?;
+            // One step in many is passed over; a run that stays broken or breaks often is not.
+            if gradient.is_some() || 2 * new > count {
+                broken =
+                    Some(gradient.map_or("a gradient".to_owned(), |name| format!("the gradient of {name}")));
+            }
+        }
+        clock.skipped = figure.skipped;
+        clock.begin(step);
+        // The steps since the first broken one were all skipped where the last one is.
+        Ok(Read { figures, step_count: count, broken, broken_step: step + 1 - new.min(step) })
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let checkpoint = self.checkpoint()?;
+        self.folder.save(&checkpoint)
+    }
+
+    /// Everything that the run needs to go on.
+    fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let figure = self.step.figure()?;
+        let [weights, ema_weights, adam_m, adam_v] = self.step.state().tensors()?;
+        Ok(Checkpoint {
+            config: self.config.to_toml(),
+            step: self.done,
+            seed: self.config.seed,
+            data: DataPosition { epoch: self.position.epoch, index: self.position.position },
+            ema: Some(EmaState { decay: self.config.model.ema_rate, num_updates: figure.updates }),
+            kernels: self.kernels.choices(),
+            extra: BTreeMap::from([("skipped".to_owned(), figure.skipped.to_string())]),
+            weights,
+            ema_weights,
+            adam_m,
+            adam_v,
+        })
+    }
+
+    /// Writes a checkpoint that later ones do not replace.
+    fn keep(&mut self) -> Result<()> {
+        let path = self.folder.path().join(format!("step-{:08}.safetensors", self.done));
+        self.checkpoint()?.save(path)
+    }
+
+    fn draw(&mut self, events: &mut EventWriter, progress: &mut dyn Progress) -> Result<bool> {
+        let Some(options) = self.options.samples else { return Ok(true) };
+        let mut grids = match self.grids.take() {
+            Some(grids) => grids,
+            None => {
+                let choice: Choice = self.kernels.choice(&self.options.choice);
+                let (network, state) = (self.network.as_ref(), self.step.state());
+                SampleGrids::new(&self.gpu, network, &self.config, options, state, choice)?
+            }
+        };
+        let step = self.done;
+        let mut going = true;
+        for (name, weights) in [("raw", &self.step.state().weights), ("ema", &self.step.state().ema)] {
+            let drawn = grids.draw(weights, &mut || {
+                going = going && progress.event(Event::Step { step });
+                going
+            });
+            match drawn {
+                Ok(Some(image)) => {
+                    let path = write_grid(self.folder.path(), step, name, &image, self.config.seed)?;
+                    events.image(step, &format!("samples/{name}"), &image)?;
+                    going &= progress.event(Event::Samples { step, path: &path });
+                }
+                Ok(None) => break,
+                // Early weights may diverge under a sampler; that is worth a word, not the end of the run.
+                Err(e @ (Error::NonFinite { .. } | Error::NonFiniteImage { .. })) => {
+                    progress
+                        .event(Event::Note(&format!("no grid from the {name} weights at step {step}: {e}")));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        self.grids = Some(grids);
+        Ok(going)
+    }
+}
+
+/// Times since the last line of the log.
+struct Clock {
+    start: Instant,
+    since: u64,
+    wait: Duration,
+    skipped: u64,
+}
+
+impl Clock {
+    fn new(step: u64, skipped: u64) -> Self {
+        Self { start: Instant::now(), since: step, wait: Duration::ZERO, skipped }
+    }
+
+    fn begin(&mut self, step: u64) {
+        *self = Self::new(step, self.skipped);
+    }
+}
+
+/// What was read at a line of the log.
+struct Read {
+    figures: Figures,
+    step_count: u64,
+    broken: Option<String>,
+    broken_step: u64,
+}
+
+/// Micro-batches: as asked for, or the whole batch, or the largest part that the device takes.
+fn draft_that_fits(
+    gpu: &Gpu,
+    network: &dyn Trainable,
+    config: &Config,
+    options: &TrainerOptions,
+    choice: Choice,
+    notes: &mut Vec<String>,
+) -> Result<StepDraft> {
+    let (batch, size) = (config.training.batch_size, config.data.image_size);
+    let mut n = options.micro_batch.unwrap_or(batch);
+    loop {
+        let settings = StepSettings {
+            shape: [n, size, size, config.data.num_channels],
+            batch,
+            reduction: Reduction::of(config),
+            adam: adam_of(config),
+            seed: config.seed,
+            recorded_noise: false,
+            choice: choice.clone(),
+        };
+        match StepDraft::new(gpu, network, &settings) {
+            Err(Error::Limit { what, needed, limit, unit, .. }) if n > 1 && options.micro_batch.is_none() => {
+                let half = n.div_ceil(2);
+                notes.push(format!(
+                    "{what} needs {needed} {unit} where the device allows {limit}: \
+                     the batch of {batch} is split into parts of {half}"
+                ));
+                n = half;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn check_data(config: &Config, data: &Dataset) -> Result<()> {
+    let (has, wants) = (data.preprocess(), &config.data);
+    if (has.image_size as usize, has.channels as usize) == (wants.image_size, wants.num_channels) {
+        return Ok(());
+    }
+    let problem = format!("the data set has {0}x{0} pixels of {1} channels", has.image_size, has.channels);
+    Err(Error::invalid(
+        "data.image_size",
+        format!("{0}x{0}x{1}", wants.image_size, wants.num_channels),
+        problem,
+    ))
+}
+
+/// A run goes on only with the model that it began with; other keys may change, which is said.
+fn check_same_model(config: &Config, checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Result<()> {
+    let before = Config::from_toml(&checkpoint.config, "the checkpoint's configuration")?;
+    let (old, new) = (before.to_json(), config.to_json());
+    let mut changed = Vec::new();
+    for key in Config::keys() {
+        let at = format!("/{}", key.replace('.', "/"));
+        let (was, is) = (old.pointer(&at), new.pointer(&at));
+        if was == is {
+            continue;
+        }
+        let text = |v: Option<&serde_json::Value>| v.map_or("unset".to_owned(), ToString::to_string);
+        let free = ["model.dropout", "model.ema_rate"];
+        if key.starts_with("model.") && !free.contains(&key.as_str()) {
+            let problem =
+                format!("the run in this folder has {}; resume with that, or give another folder", text(was));
+            return Err(Error::invalid(key, text(is), problem));
+        }
+        changed.push(format!("{key} from {} to {}", text(was), text(is)));
+    }
+    // More steps are no other run.
+    changed.retain(|c| !c.starts_with("training.n_iters"));
+    if !changed.is_empty() {
+        notes.push(format!("the configuration differs from the run so far: {}", changed.join(", ")));
+    }
+    Ok(())
+}
