@@ -162,6 +162,18 @@ fn sizes_of_2_to_the_60_are_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn long_names_and_crowded_states_are_refused() {
+    let long = Pickle::new().op(b"}").str(&"x".repeat(2000)).tensor("0", 4, 0, &[4], &[1]).op(b"s").stop();
+    assert_refused(&zip_file(&long, &[("0", &FOUR)]), "a name of 2000 bytes");
+    // A thousand indices share one dict of a thousand fields: looked through again and again it would take long.
+    let model = Pickle::new().op(b"}").str("model").op(b"}").str("w").tensor("0", 4, 0, &[4], &[1]).op(b"ss");
+    let fields = (0..1000).fold(Pickle::default(), |fields, i| fields.str("step").int(i));
+    let state =
+        model.str("optimizer").op(b"}").str("state").op(b"}(K\x00}(").op(&fields.0).op(b"uuss").stop();
+    assert_refused(&zip_file(&state, &[("0", &FOUR)]), "optimizer.state[0] is not the state of Adam");
+}
+
+#[test]
 fn storages_that_do_not_fit_are_refused() {
     let pickle = state_dict(4, 0, &[4], &[1]);
     assert_refused(&zip_file(&pickle, &[]), "lacks its storage \"0\"");

@@ -34,11 +34,12 @@ impl Source {
     /// Opens a file. Errors: [`Error::Io`], also for a folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(Error::io(path))?;
-        let metadata = file.metadata().map_err(Error::io(path))?;
-        if !metadata.is_file() {
+        // Asked before opening: opening a pipe would wait for its other end.
+        if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
             return Err(Error::format(path, "not a regular file"));
         }
+        let file = File::open(path).map_err(Error::io(path))?;
+        let metadata = file.metadata().map_err(Error::io(path))?;
         Ok(Arc::new(Self { path: path.into(), len: metadata.len(), inner: Mutex::new(Box::new(file)) }))
     }
 

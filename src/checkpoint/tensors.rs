@@ -136,7 +136,7 @@ impl Tensor {
         let reach: u64 = self.shape.iter().zip(strides).map(|(n, stride)| (*n as u64 - 1) * stride).sum();
         let span_len = (reach + 1) * size as u64;
         // A permuted tensor covers its span, which is then read at once; a thin slice of a large one is read element by element.
-        let span = if span_len <= 4 * out.len() as u64 {
+        let span = if span_len <= 16 * out.len() as u64 {
             let mut span = vec![0; span_len as usize];
             stored.source.read_at(stored.offset, &mut span)?;
             Some(span)

@@ -21,6 +21,10 @@ pub use state::{Adam, AdamMoments, Ema, Parameter};
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// The only protocol version of legacy files.
 const LEGACY_PROTOCOL: i64 = 1001;
+/// Bytes of a tensor's name; the longest of the authors' networks has about 40.
+const MAX_NAME: usize = 1024;
+/// Fields of an optimizer's state of one parameter.
+const MAX_FIELDS: usize = 32;
 
 /// A file of `torch.save`.
 #[derive(Debug)]
@@ -201,6 +205,9 @@ impl Reader<'_> {
             let Some(key) = self.pickle.str(*key) else {
                 return Err(self.source.bad("a state dict has a key that is no string"));
             };
+            if key.len() > MAX_NAME {
+                return Err(self.source.bad(format!("a state dict has a name of {} bytes", key.len())));
+            }
             // Numbers beside the tensors (versions, counters) are no weights.
             if self.pickle.tensor(*value).is_none() {
                 continue;
@@ -247,6 +254,10 @@ impl Reader<'_> {
             };
             let index = index.ok_or_else(|| self.source.bad("optimizer.state has a key that is no index"))?;
             let name = |field: &str| format!("optimizer.state[{index}].{field}");
+            // Fields are looked for one by one, which must not become long: Adam has three, or four with AMSGrad.
+            if pickle.pairs(*value).is_none_or(|fields| fields.len() > MAX_FIELDS) {
+                return Err(self.source.bad(format!("optimizer.state[{index}] is not the state of Adam")));
+            }
             let get = |field: &str| {
                 pickle
                     .field(*value, field)

@@ -320,4 +320,3 @@ fn reshaped(graph: &mut Graph, v: Value, shape: Shape) -> Result<Value> {
     }
     elementwise::copy_as(graph, v, shape)
 }
-

@@ -184,4 +184,3 @@ impl Op for GradWeight {
         no_gradient(STEM, needs)
     }
 }
-
