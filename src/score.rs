@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use crate::error::Result;
 use crate::graph::{Graph, Value};
+use crate::models::Network;
+use crate::nn::Trace;
 use crate::ops::broadcast::scale_images;
 use crate::ops::lookup::{Table, column};
 use crate::sde::Conditioning;
@@ -12,6 +14,21 @@ use crate::sde::Conditioning;
 pub trait Model: Debug {
     /// Appends the network: `x` is `n h w c`, `time` the network's own time argument, one number per image.
     fn output(&self, graph: &mut Graph, x: Value, time: Value) -> Result<Value>;
+}
+
+/// A network of the authors as a [`Model`], with the weights of one parameter set.
+#[derive(Debug)]
+pub struct NetworkModel<'a> {
+    /// The network.
+    pub network: &'a dyn Network,
+    /// The set, usually [`WEIGHTS`](crate::nn::trace::WEIGHTS).
+    pub set: &'a str,
+}
+
+impl Model for NetworkModel<'_> {
+    fn output(&self, graph: &mut Graph, x: Value, time: Value) -> Result<Value> {
+        self.network.forward(&mut Trace::new(graph, self.set), x, time)
+    }
 }
 
 /// When a score is asked for: the current row of a table on the device.

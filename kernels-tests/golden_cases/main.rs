@@ -9,8 +9,11 @@ mod case;
 mod check;
 mod context;
 mod fields;
+mod full;
 mod init;
 mod layer;
+mod models;
+mod network;
 mod ops;
 mod optimizer;
 mod rk45;
@@ -36,7 +39,9 @@ type Run = fn(&Case, &Context) -> Result<Report, String>;
 // One a line, so that rooms can be added side by side.
 #[rustfmt::skip]
 const CATEGORIES: &[(&str, Run)] = &[
+    ("full", full::run),
     ("init", init::run),
+    ("models", models::run),
     ("ops", ops::run),
     ("samplers", samplers::run),
     ("sde", sde::run),

@@ -1,6 +1,6 @@
 //! One number per image against whole images.
 
-use langevin::ops::broadcast::{add_images, combine_images, scale_images, spread};
+use langevin::ops::broadcast::{add_channels, add_images, combine_images, scale_images, spread};
 
 use crate::harness::OpCase;
 use crate::op_tests;
@@ -12,7 +12,7 @@ const SHAPES: &[&[usize]] = &[&[1, 1], &[5], &[3, 7], &[2, 3, 5, 3], &[3, 4, 4, 
 fn cases() -> Vec<OpCase> {
     let mut cases = vec![scale(&[1, 65_536 * 256 + 1]).heavy()];
     for &shape in SHAPES {
-        cases.extend([scale(shape), three(shape), add(shape), numbers(shape)]);
+        cases.extend([scale(shape), three(shape), add(shape), channels(shape), numbers(shape)]);
     }
     cases
 }
@@ -55,6 +55,19 @@ fn add(shape: &[usize]) -> OpCase {
     )
     .gradient(|_, grad| vec![grad.clone(), elementwise::spread_images_backward(grad)])
     .per_image(&[0, 1])
+}
+
+fn channels(shape: &[usize]) -> OpCase {
+    let c = shape[shape.len() - 1];
+    OpCase::new(
+        format!("x+s per channel {shape:?}"),
+        vec![Tensor::normal(shape, 1), Tensor::normal(&[c], 2)],
+        |g, v| add_channels(g, v[0], v[1]),
+        |t| t[0].plus(&elementwise::spread_channels(&t[1], &t[0].shape)),
+    )
+    .gradient(|_, grad| vec![grad.clone(), elementwise::spread_channels_backward(grad)])
+    // One size alone is the channels', and no axis counts images.
+    .per_image(if shape.len() > 1 { &[0] } else { &[] })
 }
 
 fn numbers(shape: &[usize]) -> OpCase {

@@ -20,6 +20,7 @@ mod instance_norm;
 mod lookup;
 mod philox;
 mod pool;
+mod reciprocal;
 mod reduce;
 mod resample;
 mod rk45;

@@ -22,6 +22,7 @@ pub mod linear;
 pub mod lookup;
 pub mod philox;
 pub mod pool;
+pub mod reciprocal;
 pub mod reduce;
 pub mod resample;
 pub mod rk45;

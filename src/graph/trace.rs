@@ -1,6 +1,6 @@
 //! The graph: values and nodes in order of execution.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::op::{Io, Op, Tensor};
@@ -215,5 +215,14 @@ impl Graph {
     /// Floating-point operations of everything traced so far.
     pub fn flops(&self) -> f64 {
         self.nodes.iter().map(|n| n.op.flops(&self.io(n))).sum()
+    }
+
+    /// The same by the stem of the op.
+    pub fn flops_by_stem(&self) -> BTreeMap<&'static str, f64> {
+        let mut by_stem = BTreeMap::new();
+        for node in &self.nodes {
+            *by_stem.entry(node.op.stem()).or_default() += node.op.flops(&self.io(node));
+        }
+        by_stem
     }
 }

@@ -1,14 +1,18 @@
 //! The noise-conditional WideResNet classifier (Song et al. 2021, appendix I; the authors' JAX code).
 
-#![expect(dead_code, reason = "the layers are read where the forward pass is traced")]
-
 use crate::error::{Error, Result};
-use crate::models::Network;
+use crate::graph::Value;
 use crate::models::config::{Config, ModelName};
-use crate::nn::Init;
+use crate::models::{Network, check_input};
+use crate::nn::layers::activate;
 use crate::nn::layers::{Conv2d, GaussianFourierProjection, GroupNorm, Groups, Linear};
 use crate::nn::manifest::Manifest;
 use crate::nn::wide::{self, WideResnetBlock};
+use crate::nn::{Init, Trace};
+use crate::ops::activation::Activation;
+use crate::ops::column_sum::column_sum;
+use crate::ops::conv2d::{Epilogue, linear};
+use crate::ops::{broadcast, elementwise, reciprocal, reduce};
 
 /// Fourier frequencies of the embedding.
 const FOURIER_FEATURES: usize = 128;
@@ -31,6 +35,7 @@ pub struct Classifier {
     dense_out: Linear,
     /// Mean and standard deviation of each channel of the data.
     preprocess: (Vec<f64>, Vec<f64>),
+    image: [usize; 3],
 }
 
 impl Classifier {
@@ -77,12 +82,66 @@ impl Classifier {
             Init::Uniform { bound },
         );
         let preprocess = (model.preprocess_mean.clone(), model.preprocess_std.clone());
-        Ok(Self { manifest, fourier, time, conv_in, groups, norm_out, dense_out, preprocess })
+        let image = [config.data.image_size, config.data.image_size, config.data.num_channels];
+        Ok(Self { manifest, fourier, time, conv_in, groups, norm_out, dense_out, preprocess, image })
     }
 }
 
 impl Network for Classifier {
     fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, time_cond: Value) -> Result<Value> {
+        check_input(trace.graph, x, time_cond, self.image)?;
+        let temb = trace.scoped("time", |t| {
+            let embedded = self.fourier.forward(t, time_cond)?;
+            let temb = self.time[0].forward(t, embedded)?;
+            let temb = activate(t, temb, Activation::Silu)?;
+            let temb = self.time[1].forward(t, temb)?;
+            // Every block applies the activation first.
+            activate(t, temb, Activation::Silu)
+        })?;
+        let x = trace.scoped("preprocess", |t| self.preprocessed(t, x))?;
+        let mut h = self.conv_in.forward(trace, x)?;
+        for (i, blocks) in self.groups.iter().enumerate() {
+            for (j, block) in blocks.iter().enumerate() {
+                h = trace.scoped(&format!("group.{i}.block.{j}"), |t| block.forward(t, h, temb))?;
+            }
+        }
+        let h = self.norm_out.forward(trace, h, Some(Activation::Relu))?;
+        let [n, height, width, _] = trace.graph.nhwc("classifier", h)?;
+        let sums = column_sum(trace.graph, h, n)?;
+        let c = trace.graph.shape(sums).last();
+        // For one image the sums have no axis of images.
+        let sums = elementwise::copy_as(trace.graph, sums, [n, c])?;
+        let means = elementwise::scale(trace.graph, sums, 1.0 / (height * width) as f32)?;
+        self.dense_out.forward(trace, means)
+    }
+}
+
+impl Classifier {
+    /// (x - mean)/std of each channel, then the standardisation of each image: minus its mean, over max(its standard deviation,
+    /// 1/sqrt(D)).
+    fn preprocessed(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
+        let (mean, std) = &self.preprocess;
+        let c = mean.len();
+        let mut factors = vec![0.0; c * c];
+        for i in 0..c {
+            factors[i * c + i] = (1.0 / std[i]) as f32;
+        }
+        let shifts: Vec<f32> = mean.iter().zip(std).map(|(mean, std)| (-mean / std) as f32).collect();
+        let graph = &mut *trace.graph;
+        let factors = graph.constant("1/std", [c, c], &factors);
+        let shifts = graph.constant("-mean/std", [c], &shifts);
+        let x = linear(graph, x, factors, false, Epilogue::bias(shifts))?;
+        let mean = reduce::mean_images(graph, x)?;
+        let minus = elementwise::scale(graph, mean, -1.0)?;
+        let x = broadcast::add_images(graph, x, minus)?;
+        // With D elements the standard deviation is |x|/sqrt(D), so its bound is 1 for |x|.
+        let norm = reduce::norm_images(graph, x)?;
+        let factor = reciprocal::reciprocal(graph, norm, 1.0)?;
+        let elements = self.image.iter().product::<usize>() as f32;
+        broadcast::combine_images(graph, &[(x, factor, elements.sqrt())])
     }
 }

@@ -1,26 +1,28 @@
 //! NCSN (Song & Ermon 2019) and NCSNv2 (Song & Ermon 2020): RefineNets of halving or dilated residual stages.
 
-#![expect(dead_code, reason = "the layers are read where the forward pass is traced")]
-
 use crate::error::{Error, Result};
-use crate::models::Network;
+use crate::graph::Value;
 use crate::models::config::{Config, ModelName, Normalization};
 use crate::models::unet::activation;
+use crate::models::{Network, centre, check_input, divide_by_table};
+use crate::nn::Trace;
 use crate::nn::layers::Conv2d;
+use crate::nn::layers::activate;
 use crate::nn::manifest::Manifest;
 use crate::nn::norm::{Norm, NormKind};
 use crate::nn::refine::{RefineBlock, RefineStyle, ResidualBlock};
 
 /// A residual stage: name, channels in and out as multiples of `nf`, whether it is a "down" stage, dilation.
 type StageRow = (&'static str, usize, usize, bool, usize);
-/// A refine block: name and channels out as a multiple of `nf`. The first takes the coarsest stage, each other one the next
-/// finer stage and the result before.
-type RefineRow = (&'static str, usize);
+/// A refine block: name, channels out as a multiple of `nf`, place in the forward pass. The first takes the coarsest stage, each
+/// other one the next finer stage and the result before.
+type RefineRow = (&'static str, usize, usize);
 
 /// NCSN and NCSNv2 for images up to 64x64.
 const STAGES_64: &[StageRow] =
     &[("res1", 1, 1, false, 1), ("res2", 1, 2, true, 1), ("res3", 2, 2, true, 2), ("res4", 2, 2, true, 4)];
-const REFINES_64: &[RefineRow] = &[("refine1", 2), ("refine2", 2), ("refine3", 1), ("refine4", 1)];
+const REFINES_64: &[RefineRow] =
+    &[("refine1", 2, 0), ("refine2", 2, 1), ("refine3", 1, 2), ("refine4", 1, 3)];
 
 /// NCSNv2 for 128x128.
 const STAGES_128: &[StageRow] = &[
@@ -31,7 +33,7 @@ const STAGES_128: &[StageRow] = &[
     ("res5", 4, 4, true, 4),
 ];
 const REFINES_128: &[RefineRow] =
-    &[("refine1", 4), ("refine2", 2), ("refine3", 2), ("refine4", 1), ("refine5", 1)];
+    &[("refine1", 4, 0), ("refine2", 2, 1), ("refine3", 2, 2), ("refine4", 1, 3), ("refine5", 1, 4)];
 
 /// NCSNv2 for 256x256.
 const STAGES_256: &[StageRow] = &[
@@ -42,8 +44,15 @@ const STAGES_256: &[StageRow] = &[
     ("res4", 2, 4, true, 2),
     ("res5", 4, 4, true, 4),
 ];
-const REFINES_256: &[RefineRow] =
-    &[("refine1", 4), ("refine2", 2), ("refine3", 2), ("refine31", 2), ("refine4", 1), ("refine5", 1)];
+// `refine31` is constructed after `refine3` and runs before it.
+const REFINES_256: &[RefineRow] = &[
+    ("refine1", 4, 0),
+    ("refine2", 2, 1),
+    ("refine3", 2, 3),
+    ("refine31", 2, 2),
+    ("refine4", 1, 4),
+    ("refine5", 1, 5),
+];
 
 /// The network: the layers by the authors' names, and the list of its parameters.
 #[derive(Clone, Debug)]
@@ -54,11 +63,11 @@ pub struct RefineNet {
     end_conv: Conv2d,
     /// Finest first, two blocks each.
     stages: Vec<[ResidualBlock; 2]>,
-    /// Coarsest first.
+    /// In the order of the forward pass: coarsest first.
     refines: Vec<RefineBlock>,
     style: RefineStyle,
     centered: bool,
-    num_channels: usize,
+    image: [usize; 3],
     /// Sigma of each label, largest first; empty in NCSN, whose output is not divided.
     sigmas: Vec<f64>,
 }
@@ -109,23 +118,26 @@ impl RefineNet {
             ]);
         }
         let mut refine_blocks = Vec::new();
-        let mut refined = None;
-        for (&(name, c_out), &(_, _, c_stage, _, _)) in refines.iter().zip(stages.iter().rev()) {
-            let c_in: Vec<usize> = [Some(c_stage), refined].into_iter().flatten().map(|c| c * nf).collect();
-            let end = refine_blocks.len() + 1 == refines.len();
-            refine_blocks.push(RefineBlock::new(&mut root.at(name), &style, &c_in, c_out * nf, end));
-            refined = Some(c_out);
+        for &(name, c_out, place) in refines {
+            let stage = stages.iter().rev().nth(place).map(|&(_, _, c, ..)| c);
+            let before = refines.iter().find(|row| row.2 + 1 == place).map(|row| row.1);
+            let c_in: Vec<usize> = [stage, before].into_iter().flatten().map(|c| c * nf).collect();
+            let end = place + 1 == refines.len();
+            let block = RefineBlock::new(&mut root.at(name), &style, &c_in, c_out * nf, end);
+            refine_blocks.push((place, block));
         }
+        refine_blocks.sort_by_key(|(place, _)| *place);
+        let refines = refine_blocks.into_iter().map(|(_, block)| block).collect();
         Ok(Self {
             manifest,
             begin_conv,
             normalizer,
             end_conv,
             stages: blocks,
-            refines: refine_blocks,
+            refines,
             style,
             centered: config.data.centered,
-            num_channels: image_channels,
+            image: [config.data.image_size, config.data.image_size, image_channels],
             sigmas: if conditional { Vec::new() } else { config.sigmas() },
         })
     }
@@ -134,5 +146,29 @@ impl RefineNet {
 impl Network for RefineNet {
     fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, time_cond: Value) -> Result<Value> {
+        check_input(trace.graph, x, time_cond, self.image)?;
+        let labels = self.style.conditional.then_some(time_cond);
+        let x = centre(trace, x, self.centered)?;
+        let mut h = self.begin_conv.forward(trace, x)?;
+        let mut layers = Vec::new();
+        for (i, blocks) in self.stages.iter().enumerate() {
+            h = trace.scoped(&format!("stage.{i}"), |t| {
+                let h = blocks[0].forward(t, h, labels)?;
+                blocks[1].forward(t, h, labels)
+            })?;
+            layers.push(h);
+        }
+        let mut refined = None;
+        for ((i, refine), &layer) in self.refines.iter().enumerate().zip(layers.iter().rev()) {
+            let inputs: Vec<Value> = [Some(layer), refined].into_iter().flatten().collect();
+            refined = Some(trace.scoped(&format!("refine.{i}"), |t| refine.forward(t, &inputs, labels))?);
+        }
+        let h = self.normalizer.forward(trace, refined.unwrap_or(h), labels)?;
+        let h = activate(trace, h, self.style.activation)?;
+        let y = self.end_conv.forward(trace, h)?;
+        if self.sigmas.is_empty() { Ok(y) } else { divide_by_table(trace, y, time_cond, &self.sigmas) }
     }
 }

@@ -1,14 +1,12 @@
 //! The U-Net of NCSN++, DDPM++ (Song et al. 2021) and DDPM (Ho et al. 2020).
 
-#![expect(dead_code, reason = "the layers are read where the forward pass is traced")]
-
+mod forward;
 mod spec;
 
 pub(crate) use spec::activation;
 pub use spec::{Embedding, InputPyramid, NormGroups, OutputPyramid, UnetSpec};
 
 use crate::error::Result;
-use crate::models::Network;
 use crate::nn::attention::AttnBlock;
 use crate::nn::layers::{Conv2d, GaussianFourierProjection, GroupNorm, Groups, Linear};
 use crate::nn::manifest::{Manifest, Scope};
@@ -123,12 +121,6 @@ impl Unet {
     /// What it was built from.
     pub fn spec(&self) -> &UnetSpec {
         &self.spec
-    }
-}
-
-impl Network for Unet {
-    fn manifest(&self) -> &Manifest {
-        &self.manifest
     }
 }
 

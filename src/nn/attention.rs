@@ -2,7 +2,11 @@
 
 use super::layers::{GroupNorm, Groups, Nin};
 use super::manifest::Scope;
+use super::trace::Trace;
 use crate::error::Result;
+use crate::graph::Value;
+use crate::ops::attention::attention;
+use crate::ops::conv2d::Epilogue;
 
 /// The authors' `AttnBlockpp` and `AttnBlock`: one head over all pixels, with a residual.
 #[derive(Clone, Debug)]
@@ -42,5 +46,16 @@ impl AttnBlock {
             out: nin("out", scope, init_scale),
             output_scale,
         })
+    }
+
+    /// The block on `x` (`n h w c`).
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
+        let h = self.norm.forward(trace, x, None)?;
+        let query = self.query.forward(trace, h)?;
+        let key = self.key.forward(trace, h)?;
+        let value = self.value.forward(trace, h)?;
+        let h = attention(trace.graph, query, key, value)?;
+        let sum = Epilogue { residual: Some(x), scale: self.output_scale as f32, ..Epilogue::default() };
+        self.out.forward_with(trace, h, sum)
     }
 }

@@ -2,7 +2,18 @@
 
 use super::init::Init;
 use super::manifest::{Param, Scope};
+use super::trace::Trace;
 use crate::error::Result;
+use crate::graph::Value;
+use crate::ops::activation::{Activation, activation};
+use crate::ops::conv2d::{self, Epilogue};
+use crate::ops::embedding::gaussian_fourier_log;
+use crate::ops::group_norm::{self, group_norm};
+
+/// `f(x)` of every element.
+pub fn activate(trace: &mut Trace<'_>, x: Value, f: Activation) -> Result<Value> {
+    activation(trace.graph, x, f)
+}
 
 /// A convolution over channels-last activations; the weight is `out in kh kw`.
 #[derive(Clone, Debug)]
@@ -54,6 +65,19 @@ impl Conv2d {
         }
     }
 
+    /// The convolution of `x` (`n h w c_in`).
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
+        self.forward_with(trace, x, Epilogue::default())
+    }
+
+    /// The same with a time embedding, a residual or a scale behind it; the bias is this layer's.
+    pub fn forward_with(&self, trace: &mut Trace<'_>, x: Value, epilogue: Epilogue) -> Result<Value> {
+        let weight = trace.param(&self.weight)?;
+        let bias = self.bias.as_ref().map(|bias| trace.param(bias)).transpose()?;
+        let geometry = conv2d::Conv2d { stride: self.stride, pad: self.padding, dilation: self.dilation };
+        conv2d::conv2d(trace.graph, x, None, weight, geometry, Epilogue { bias, ..epilogue })
+    }
+
     fn scaled(
         scope: &mut Scope<'_>,
         c_in: usize,
@@ -97,6 +121,12 @@ impl Linear {
             bias: scope.declare("bias", &[c_out], Init::Constant(0.0)),
         }
     }
+
+    /// The layer on the last dimension of `x`.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
+        let (weight, bias) = (trace.param(&self.weight)?, trace.param(&self.bias)?);
+        conv2d::linear(trace.graph, x, weight, false, Epilogue::bias(bias))
+    }
 }
 
 /// The authors' NIN: a linear layer on the channels of each pixel; the weight is `in out`.
@@ -118,6 +148,17 @@ impl Nin {
             weight: scope.declare("w", &[c_in, c_out], Init::variance_scaling(init_scale, c_in, c_out)),
             bias: scope.declare("b", &[c_out], Init::Constant(0.0)),
         }
+    }
+
+    /// The layer on the channels of `x` (`n h w c_in`).
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
+        self.forward_with(trace, x, Epilogue::default())
+    }
+
+    /// The same with a residual or a scale behind it; the bias is this layer's.
+    pub fn forward_with(&self, trace: &mut Trace<'_>, x: Value, epilogue: Epilogue) -> Result<Value> {
+        let (weight, bias) = (trace.param(&self.weight)?, trace.param(&self.bias)?);
+        conv2d::linear(trace.graph, x, weight, true, Epilogue { bias: Some(bias), ..epilogue })
     }
 }
 
@@ -181,6 +222,18 @@ impl GroupNorm {
             norm_eps,
         })
     }
+
+    /// The normalization of `x` (`n h w c`), and an activation behind it.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, f: Option<Activation>) -> Result<Value> {
+        let (weight, bias) = (trace.param(&self.weight)?, trace.param(&self.bias)?);
+        let silu = f == Some(Activation::Silu);
+        let options = group_norm::GroupNorm { groups: self.groups, norm_eps: self.norm_eps as f32, silu };
+        let y = group_norm(trace.graph, x, weight, bias, options)?;
+        match f {
+            Some(f) if !silu => activate(trace, y, f),
+            _ => Ok(y),
+        }
+    }
 }
 
 /// Random Fourier features of the logarithm of sigma: sin and cos of 2 pi ln(sigma) w, side by side.
@@ -194,5 +247,11 @@ impl GaussianFourierProjection {
     /// `features` frequencies of standard deviation `scale`; the result has twice as many channels.
     pub fn new(scope: &mut Scope<'_>, features: usize, scale: f64) -> Self {
         Self { w: scope.declare_fixed("w", &[features], Init::Normal { mean: 0.0, std: scale }) }
+    }
+
+    /// The features of `sigma` (`n`, positive): `n 2·features`.
+    pub fn forward(&self, trace: &mut Trace<'_>, sigma: Value) -> Result<Value> {
+        let w = trace.param(&self.w)?;
+        gaussian_fourier_log(trace.graph, sigma, w)
     }
 }

@@ -12,7 +12,9 @@ pub mod norm;
 pub mod refine;
 pub mod resample;
 pub mod residual;
+pub mod trace;
 pub mod wide;
 
 pub use init::Init;
 pub use manifest::{Manifest, Param, ParamSpec, Scope};
+pub use trace::Trace;

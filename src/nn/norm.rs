@@ -2,9 +2,13 @@
 
 use super::init::Init;
 use super::manifest::{Param, Scope};
-
-/// The authors' `eps` of instance and variance norms.
-pub const NORM_EPS: f64 = 1e-5;
+use super::trace::Trace;
+use crate::error::{Error, Result};
+use crate::graph::Value;
+use crate::ops::gather::gather;
+use crate::ops::instance_norm::{
+    conditional_instance_norm_plus, instance_norm, instance_norm_plus, variance_norm,
+};
 
 /// Which normalization a RefineNet has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,36 @@ impl Norm {
                 embed: scope.at("embed").declare("weight", &[levels, 3 * channels], Init::ConditionalNorm),
             },
             NormKind::Variance => Self::Variance { alpha: scope.declare("alpha", &[channels], near_one) },
+        }
+    }
+
+    /// The normalization of `x` (`n h w c`). `labels` (`n`) choose the rows of the conditional form.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the conditional form has no labels.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, labels: Option<Value>) -> Result<Value> {
+        match self {
+            Self::Instance => instance_norm(trace.graph, x),
+            Self::InstancePlus { alpha, gamma, beta } => {
+                let (alpha, gamma, beta) = (trace.param(alpha)?, trace.param(gamma)?, trace.param(beta)?);
+                instance_norm_plus(trace.graph, x, gamma, alpha, Some(beta))
+            }
+            Self::ConditionalInstancePlus { embed } => {
+                let Some(labels) = labels else {
+                    return Err(Error::shape(
+                        "instance_norm",
+                        "a conditional norm without labels",
+                        "give labels",
+                    ));
+                };
+                let table = trace.param(embed)?;
+                let rows = gather(trace.graph, table, labels)?;
+                conditional_instance_norm_plus(trace.graph, x, rows)
+            }
+            Self::Variance { alpha } => {
+                let alpha = trace.param(alpha)?;
+                variance_norm(trace.graph, x, alpha)
+            }
         }
     }
 }

@@ -2,9 +2,21 @@
 //! convolution units, multi-resolution fusion, chained residual pooling. Parameters have the authors' own names.
 
 use super::layers::Conv2d;
+use super::layers::activate;
 use super::manifest::Scope;
 use super::norm::{Norm, NormKind};
-use super::residual::Activation;
+use super::resample::{Direction, Filter, resample};
+use super::trace::Trace;
+use crate::error::{Error, Result};
+use crate::graph::Value;
+use crate::ops::activation::Activation;
+use crate::ops::bilinear::bilinear;
+use crate::ops::conv2d::Epilogue;
+use crate::ops::elementwise::add;
+use crate::ops::pool::{Window, max_pool, mean_pool};
+
+/// 5x5 windows at every pixel.
+const POOL: Window = Window { size: 5, stride: 1, pad: 2 };
 
 /// What all blocks of a network share.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +82,23 @@ impl ResidualBlock {
         let normalize1 = Norm::new(&mut scope.at("normalize1"), style.norm, c_in);
         Self { normalize1, conv1, normalize2, conv2, shortcut, halve, activation: style.activation }
     }
+
+    /// The block on `x` (`n h w c_in`). `labels` (`n`) choose the rows of conditional norms.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, labels: Option<Value>) -> Result<Value> {
+        let h = self.normalize1.forward(trace, x, labels)?;
+        let h = activate(trace, h, self.activation)?;
+        let h = self.conv1.forward(trace, h)?;
+        let h = self.normalize2.forward(trace, h, labels)?;
+        let h = activate(trace, h, self.activation)?;
+        let shortcut = match &self.shortcut {
+            Some(conv) => conv.forward(trace, x)?,
+            None => x,
+        };
+        // The mean of a sum is the sum of the means: both branches are halved at once.
+        let sum = Epilogue { residual: Some(shortcut), ..Epilogue::default() };
+        let h = self.conv2.forward_with(trace, h, sum)?;
+        if self.halve { resample(trace, h, Direction::Down, &Filter::Naive) } else { Ok(h) }
+    }
 }
 
 /// A residual convolution unit: `units` times a residual around `stages` of norm, activation, convolution.
@@ -98,6 +127,24 @@ impl RcuBlock {
         let units = (1..=units).map(|u| (1..=stages).map(|s| stage(u, s)).collect()).collect();
         Self { units, activation: style.activation }
     }
+
+    /// The block on `x` (`n h w c`).
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, labels: Option<Value>) -> Result<Value> {
+        let mut x = x;
+        for unit in &self.units {
+            let residual = x;
+            for (i, (norm, conv)) in unit.iter().enumerate() {
+                if let Some(norm) = norm {
+                    x = norm.forward(trace, x, labels)?;
+                }
+                let h = activate(trace, x, self.activation)?;
+                let last = i + 1 == unit.len();
+                let sum = Epilogue { residual: last.then_some(residual), ..Epilogue::default() };
+                x = conv.forward_with(trace, h, sum)?;
+            }
+        }
+        Ok(x)
+    }
 }
 
 /// Multi-resolution fusion: each input convolved, brought to one size with aligned corners, and summed.
@@ -118,6 +165,32 @@ impl MsfBlock {
         let convs = c_in.iter().enumerate().map(&mut conv).collect();
         let norm = |(i, &c): (usize, &usize)| style.refine_norm(scope, format_args!("norms.{i}"), c);
         Self { convs, norms: c_in.iter().enumerate().filter_map(norm).collect() }
+    }
+
+    /// The sum of `xs` (`n h w c` each, of any sizes) at `size` (height, width).
+    pub fn forward(
+        &self,
+        trace: &mut Trace<'_>,
+        xs: &[Value],
+        size: [usize; 2],
+        labels: Option<Value>,
+    ) -> Result<Value> {
+        let mut sum = None;
+        for (i, (&x, conv)) in xs.iter().zip(&self.convs).enumerate() {
+            let h = match self.norms.get(i) {
+                Some(norm) => norm.forward(trace, x, labels)?,
+                None => x,
+            };
+            let h = conv.forward(trace, h)?;
+            let [_, height, width, _] = trace.graph.nhwc("bilinear", h)?;
+            // At its own size the interpolation changes nothing.
+            let h = if [height, width] == size { h } else { bilinear(trace.graph, h, size)? };
+            sum = Some(match sum {
+                Some(sum) => add(trace.graph, sum, h)?,
+                None => h,
+            });
+        }
+        sum.ok_or_else(|| Error::shape("bilinear", "nothing to fuse", "give at least one input"))
     }
 }
 
@@ -148,6 +221,24 @@ impl CrpBlock {
             activation: style.activation,
         }
     }
+
+    /// The block on `x` (`n h w c`).
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, labels: Option<Value>) -> Result<Value> {
+        let mut x = activate(trace, x, self.activation)?;
+        let mut path = x;
+        for (i, conv) in self.convs.iter().enumerate() {
+            if let Some(norm) = self.norms.get(i) {
+                path = norm.forward(trace, path, labels)?;
+            }
+            let pooled = match self.average {
+                true => mean_pool(trace.graph, path, POOL)?,
+                false => max_pool(trace.graph, path, POOL)?,
+            };
+            path = conv.forward(trace, pooled)?;
+            x = add(trace.graph, path, x)?;
+        }
+        Ok(x)
+    }
 }
 
 /// A refine block: units on each input, fusion, pooling, units.
@@ -175,5 +266,23 @@ impl RefineBlock {
         let msf = (c_in.len() > 1).then(|| MsfBlock::new(&mut scope.at("msf"), style, c_in, c_out));
         let crp = CrpBlock::new(&mut scope.at("crp"), style, c_out, 2);
         Self { adapt_convs, output_convs, msf, crp }
+    }
+
+    /// The block on `xs` (`n h w c` each, of any sizes); the result has the first one's size.
+    pub fn forward(&self, trace: &mut Trace<'_>, xs: &[Value], labels: Option<Value>) -> Result<Value> {
+        let Some(&first) = xs.first() else {
+            return Err(Error::shape("refine", "nothing to refine", "give at least one input"));
+        };
+        let [_, height, width, _] = trace.graph.nhwc("refine", first)?;
+        let mut hs = Vec::new();
+        for (&x, adapt) in xs.iter().zip(&self.adapt_convs) {
+            hs.push(adapt.forward(trace, x, labels)?);
+        }
+        let h = match &self.msf {
+            Some(msf) => msf.forward(trace, &hs, [height, width], labels)?,
+            None => hs[0],
+        };
+        let h = self.crp.forward(trace, h, labels)?;
+        self.output_convs.forward(trace, h, labels)
     }
 }

@@ -2,6 +2,13 @@
 
 use super::layers::Conv2d;
 use super::manifest::Scope;
+use super::trace::Trace;
+use crate::error::Result;
+use crate::graph::Value;
+use crate::ops::concat::concat;
+use crate::ops::conv2d::Epilogue;
+use crate::ops::resample::{downsample_mean, upsample_nearest};
+use crate::ops::upfirdn2d::{conv_downsample_2d, downsample_2d, upsample_2d, upsample_conv_2d};
 
 /// Which filter stands behind a resampling.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +26,17 @@ pub enum Direction {
     Down,
     /// To twice the width and height.
     Up,
+}
+
+/// `x` (`n h w c`) at half or twice the size: the authors' `naive_*sample_2d` and `*sample_2d`.
+pub fn resample(trace: &mut Trace<'_>, x: Value, direction: Direction, filter: &Filter) -> Result<Value> {
+    let graph = &mut *trace.graph;
+    match (filter, direction) {
+        (Filter::Naive, Direction::Up) => upsample_nearest(graph, x),
+        (Filter::Naive, Direction::Down) => downsample_mean(graph, x),
+        (Filter::Fir(k), Direction::Up) => upsample_2d(graph, x, k, 2, 1.0),
+        (Filter::Fir(k), Direction::Down) => downsample_2d(graph, x, k, 2, 1.0),
+    }
 }
 
 /// A resampling by two with or without a 3x3 convolution: the authors' `Upsample` and `Downsample`.
@@ -59,6 +77,26 @@ impl Resample {
         };
         Self { direction, filter: filter.clone(), conv: Some(conv) }
     }
+
+    /// `x` (`n h w c_in`) at half or twice the size.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
+        let Some(conv) = &self.conv else { return resample(trace, x, self.direction, &self.filter) };
+        let Filter::Fir(kernel) = &self.filter else {
+            // On the way down the convolution itself halves.
+            let x = match self.direction {
+                Direction::Up => upsample_nearest(trace.graph, x)?,
+                Direction::Down => x,
+            };
+            return conv.forward(trace, x);
+        };
+        let weight = trace.param(&conv.weight)?;
+        let bias = conv.bias.as_ref().map(|bias| trace.param(bias)).transpose()?;
+        let epilogue = Epilogue { bias, ..Epilogue::default() };
+        match self.direction {
+            Direction::Up => upsample_conv_2d(trace.graph, x, weight, kernel, 2, epilogue),
+            Direction::Down => conv_downsample_2d(trace.graph, x, weight, kernel, 2, epilogue),
+        }
+    }
 }
 
 /// How an image pyramid is merged into features.
@@ -90,6 +128,20 @@ impl Combine {
         match self.merge {
             Merge::Sum => channels,
             Merge::Cat => 2 * channels,
+        }
+    }
+
+    /// Merges `pyramid` (`n h w c_pyramid`) into `x` (`n h w c`).
+    pub fn forward(&self, trace: &mut Trace<'_>, pyramid: Value, x: Value) -> Result<Value> {
+        match self.merge {
+            Merge::Sum => {
+                let sum = Epilogue { residual: Some(x), ..Epilogue::default() };
+                self.conv_0.forward_with(trace, pyramid, sum)
+            }
+            Merge::Cat => {
+                let h = self.conv_0.forward(trace, pyramid)?;
+                concat(trace.graph, h, x)
+            }
         }
     }
 }

@@ -2,8 +2,12 @@
 
 use super::layers::{Conv2d, GroupNorm, Groups, Linear, Nin};
 use super::manifest::Scope;
-use super::resample::{Direction, Filter};
+use super::resample::{Direction, Filter, resample};
+use super::trace::Trace;
 use crate::error::Result;
+use crate::graph::Value;
+use crate::ops::activation::Activation;
+use crate::ops::conv2d::Epilogue;
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -22,19 +26,6 @@ pub struct BlockStyle {
     pub output_scale: f64,
     /// Channels of the time embedding; `None` where blocks have none.
     pub temb_channels: Option<usize>,
-}
-
-/// The authors' activations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x sigmoid(x).
-    Swish,
-    /// max(x, 0) + min(e^x - 1, 0).
-    Elu,
-    /// max(x, 0).
-    Relu,
-    /// max(x, 0.2 x).
-    LeakyRelu,
 }
 
 /// What is added to a block's result.
@@ -125,5 +116,30 @@ impl ResnetBlock {
             dropout: style.dropout,
             output_scale: style.output_scale,
         })
+    }
+
+    /// The block on `x` (`n h w c_in`). `temb` (`n c_temb`) is the time embedding behind its activation.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<Value>) -> Result<Value> {
+        let mut x = x;
+        let mut h = self.norm_0.forward(trace, x, Some(self.activation))?;
+        if let Some((direction, filter)) = &self.resample {
+            h = resample(trace, h, *direction, filter)?;
+            x = resample(trace, x, *direction, filter)?;
+        }
+        let temb = match (&self.dense_0, temb) {
+            (Some(dense), Some(temb)) => Some(dense.forward(trace, temb)?),
+            _ => None,
+        };
+        let h = self.conv_0.forward_with(trace, h, Epilogue { temb, ..Epilogue::default() })?;
+        let h = self.norm_1.forward(trace, h, Some(self.activation))?;
+        let h = trace.dropout(h, self.dropout)?;
+        let residual = match &self.shortcut {
+            Shortcut::Identity => x,
+            Shortcut::Nin(nin) => nin.forward(trace, x)?,
+            Shortcut::Conv(conv) => conv.forward(trace, x)?,
+        };
+        let sum =
+            Epilogue { residual: Some(residual), scale: self.output_scale as f32, ..Epilogue::default() };
+        self.conv_1.forward_with(trace, h, sum)
     }
 }

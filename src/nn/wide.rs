@@ -3,7 +3,13 @@
 use super::init::Init;
 use super::layers::{Conv2d, GroupNorm, Groups, Linear};
 use super::manifest::{Param, Scope};
+use super::resample::{Direction, Filter, resample};
+use super::trace::Trace;
 use crate::error::Result;
+use crate::graph::Value;
+use crate::ops::activation::Activation;
+use crate::ops::concat::window;
+use crate::ops::conv2d::Epilogue;
 
 /// flax's default `epsilon` of group norms, as the authors' classifier has it.
 pub const NORM_EPS: f64 = 1e-5;
@@ -60,5 +66,22 @@ impl WideResnetBlock {
             activate_before_residual,
             channels: [c_in, c_out],
         })
+    }
+
+    /// The block on `x` (`n h w c_in`). `temb` (`n c_temb`) is the time embedding behind its activation.
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Value) -> Result<Value> {
+        let h = self.norm_0.forward(trace, x, Some(Activation::Relu))?;
+        let mut shortcut = if self.activate_before_residual { h } else { x };
+        if self.conv_0.stride == 2 {
+            shortcut = resample(trace, shortcut, Direction::Down, &Filter::Naive)?;
+        }
+        let [c_in, c_out] = self.channels;
+        if c_in != c_out {
+            shortcut = window(trace.graph, shortcut, 0, c_out)?;
+        }
+        let temb = Some(self.dense_0.forward(trace, temb)?);
+        let h = self.conv_0.forward_with(trace, h, Epilogue { temb, ..Epilogue::default() })?;
+        let h = self.norm_1.forward(trace, h, Some(Activation::Relu))?;
+        self.conv_1.forward_with(trace, h, Epilogue { residual: Some(shortcut), ..Epilogue::default() })
     }
 }

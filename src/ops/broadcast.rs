@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes, reduce};
+use super::{column_sum, flat_groups, lanes, reduce};
 
 /// Most terms of [`combine_images`]: two bindings each, and one for the result.
 const MOST: usize = 3;
@@ -47,6 +47,19 @@ pub fn add_images(graph: &mut Graph, x: Value, s: Value) -> Result<Value> {
     let shape = graph.shape(x).clone();
     check(graph, &shape, s)?;
     Ok(graph.push1(Add, &[x, s], shape))
+}
+
+/// `x + s[channel]`: `x` is `… c`, `s` is `c`.
+///
+/// # Errors
+/// [`Error::Shape`] when `s` has not one number per channel.
+pub fn add_channels(graph: &mut Graph, x: Value, s: Value) -> Result<Value> {
+    let shape = graph.shape(x).clone();
+    if shape.elements() == 0 || *graph.shape(s) != Shape::from([shape.last()]) {
+        let problem = format!("{} for the channels of {shape}", graph.shape(s));
+        return Err(Error::shape("broadcast", problem, "give one number per channel"));
+    }
+    Ok(graph.push1(AddChannels, &[x, s], shape))
 }
 
 /// `factor·s[image]` at every element of an image: `s` is `n`, or any shape of which each number fills an equal run of `shape`.
@@ -165,6 +178,50 @@ impl Op for Add {
     ) -> Result<Vec<Option<Value>>> {
         let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
         Ok(vec![needs[0].then_some(grad_y), needs[1].then(|| reduce::sum_images(graph, grad_y)).transpose()?])
+    }
+}
+
+#[derive(Debug)]
+struct AddChannels;
+
+impl Op for AddChannels {
+    fn stem(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let y = io.output(0);
+        let v = lanes(y.last());
+        let mut launch = Launch::new("broadcast/add_channels.wgsl")
+            .constant("V", v)
+            .constant("IN_PLACE", io.in_place.into())
+            .read(Operand::Input(1));
+        if !io.in_place {
+            launch = launch.read(Operand::Input(0));
+        }
+        let launch = launch
+            .write(Operand::Output(0))
+            .word(y.last() / v)
+            .word(y.elements() / v)
+            .grid(flat_groups(y.elements(), v), 1, 1)
+            .flops(y.elements() as f64);
+        vec![Candidate::plain(vec![launch])]
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        _: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
+        let by_s = needs[1].then(|| column_sum::column_sum(graph, grad_y, 1)).transpose()?;
+        Ok(vec![needs[0].then_some(grad_y), by_s])
     }
 }
 

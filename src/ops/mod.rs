@@ -24,6 +24,7 @@ pub mod instance_norm;
 pub mod lookup;
 pub mod philox;
 pub mod pool;
+pub mod reciprocal;
 pub mod reduce;
 pub mod resample;
 pub mod rk45;

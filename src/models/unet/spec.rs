@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::models::config::{self, Config, EmbeddingType, ModelName, ResblockType};
 use crate::nn::layers::{GroupNorm, Groups};
 use crate::nn::resample::{Filter, Merge, Resample};
-use crate::nn::residual::{Activation, BlockStyle};
+use crate::nn::residual::BlockStyle;
+use crate::ops::activation::Activation;
 
 /// How the noise level enters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -192,7 +193,7 @@ impl UnetSpec {
 /// The layer that a configuration names.
 pub(crate) fn activation(name: config::Nonlinearity) -> Activation {
     match name {
-        config::Nonlinearity::Swish => Activation::Swish,
+        config::Nonlinearity::Swish => Activation::Silu,
         config::Nonlinearity::Elu => Activation::Elu,
         config::Nonlinearity::Relu => Activation::Relu,
         config::Nonlinearity::Lrelu => Activation::LeakyRelu,

@@ -1,0 +1,62 @@
+//! What a forward pass is traced into: the graph, the parameters, the source of dropout.
+
+use super::manifest::Param;
+use crate::error::Result;
+use crate::graph::{Graph, Value};
+use crate::ops::dropout::dropout;
+use crate::ops::philox::Source;
+
+/// The parameter set with the weights that are trained, unless another (an average, for one) is named.
+pub const WEIGHTS: &str = "weights";
+/// The parameter set with the tensors that stay as they were drawn.
+pub const FIXED: &str = "fixed";
+
+/// A forward pass in the making.
+#[derive(Debug)]
+pub struct Trace<'g> {
+    /// The graph that receives the ops.
+    pub graph: &'g mut Graph,
+    set: &'g str,
+    dropout: Option<Source>,
+    dropouts: usize,
+}
+
+impl<'g> Trace<'g> {
+    /// A pass without dropout, over the parameters of `set` and of [`FIXED`].
+    pub fn new(graph: &'g mut Graph, set: &'g str) -> Self {
+        Self { graph, set, dropout: None, dropouts: 0 }
+    }
+
+    /// The same with dropout: for training.
+    pub fn with_dropout(self, source: Source) -> Self {
+        Self { dropout: Some(source), ..self }
+    }
+
+    /// The value of a parameter.
+    pub(crate) fn param(&mut self, param: &Param) -> Result<Value> {
+        let set = if param.trainable { self.set } else { FIXED };
+        self.graph.parameter(set, &param.name, param.shape.as_slice())
+    }
+
+    /// Drops elements of `x` at `rate` in training. Each call of a pass has a mask of its own, by its place in the network.
+    pub(crate) fn dropout(&mut self, x: Value, rate: f64) -> Result<Value> {
+        let layer = self.dropouts;
+        self.dropouts += 1;
+        match self.dropout {
+            Some(source) => dropout(self.graph, x, rate, source, layer),
+            None => Ok(x),
+        }
+    }
+
+    /// Runs `body` with `name` in front of the names of what it appends.
+    pub(crate) fn scoped<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
+        let (set, dropout, dropouts) = (self.set, self.dropout, self.dropouts);
+        let (result, dropouts) = self.graph.scoped(name, |graph| {
+            let mut inner = Trace { graph, set, dropout, dropouts };
+            let result = body(&mut inner);
+            (result, inner.dropouts)
+        });
+        self.dropouts = dropouts;
+        result
+    }
+}
