@@ -12,6 +12,7 @@ mod fields;
 mod full;
 mod init;
 mod layer;
+mod losses;
 mod models;
 mod network;
 mod ops;
@@ -41,6 +42,7 @@ type Run = fn(&Case, &Context) -> Result<Report, String>;
 const CATEGORIES: &[(&str, Run)] = &[
     ("full", full::run),
     ("init", init::run),
+    ("losses", losses::run),
     ("models", models::run),
     ("ops", ops::run),
     ("samplers", samplers::run),

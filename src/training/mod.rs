@@ -7,14 +7,14 @@
 //! use langevin::data::{DataConfig, Dataset, Preprocess};
 //! use langevin::gpu::{Gpu, Options};
 //! use langevin::models::presets;
-//! use langevin::training::{Event, Trainable, Trainer, TrainerOptions};
+//! use langevin::training::{Event, Trainer, TrainerOptions};
 //!
-//! # fn run(network: Box<dyn Trainable>) -> langevin::Result<()> {
+//! # fn main() -> langevin::Result<()> {
 //! let config = presets::get("ve/cifar10_ncsnpp_continuous")?;
 //! let data = DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?);
 //! let data = Dataset::open(&data, &mut |_| ())?;
 //! let gpu = Gpu::open(&Options::default())?;
-//! let mut trainer = Trainer::with_network(&gpu, config, network, data, "runs/cifar10", TrainerOptions::default())?;
+//! let mut trainer = Trainer::new(&gpu, config, data, "runs/cifar10", TrainerOptions::default())?;
 //! let outcome = trainer.run(&mut |event: Event<'_>| {
 //!     if let Event::Logged(figures) = event {
 //!         eprintln!("{} {:.4}", figures.step, figures.loss);

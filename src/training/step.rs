@@ -9,7 +9,9 @@ use super::state::{Layouts, TrainState};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
 use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
-use crate::nn::Manifest;
+use crate::models::Network;
+use crate::nn::trace::WEIGHTS;
+use crate::nn::{Manifest, Trace};
 use crate::ops::adam::{self, Adam, COUNTERS, Segment};
 use crate::ops::clip::global_norm;
 use crate::ops::elementwise::{add, assign, copy};
@@ -23,6 +25,21 @@ pub trait Trainable: std::fmt::Debug {
     /// Appends the network over the parameter set `weights`, and `fixed` for what is not trained: `x` is `n h w c`, `time` its time argument, `n`. With `dropout` it drops activations at the
     /// configuration's rate, without it never does.
     fn output(&self, graph: &mut Graph, x: Value, time: Value, dropout: Option<Source>) -> Result<Value>;
+}
+
+impl Trainable for Box<dyn Network> {
+    fn manifest(&self) -> &Manifest {
+        self.as_ref().manifest()
+    }
+
+    fn output(&self, graph: &mut Graph, x: Value, time: Value, dropout: Option<Source>) -> Result<Value> {
+        let trace = Trace::new(graph, WEIGHTS);
+        let mut trace = match dropout {
+            Some(source) => trace.with_dropout(source),
+            None => trace,
+        };
+        self.forward(&mut trace, x, time)
+    }
 }
 
 /// What a step is made of.

@@ -17,7 +17,7 @@ use crate::data::{Dataset, Loader, LoaderConfig, LoaderState, Split, Values};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Choice;
-use crate::models::Config;
+use crate::models::{self, Config};
 use crate::ops::philox::Purpose;
 use crate::output::{EventWriter, MetricsWriter};
 use crate::random::Stream;
@@ -57,6 +57,32 @@ impl Trainer {
     /// # Errors
     /// [`Error::Locked`] when another run holds the folder, [`Error::Invalid`] when its checkpoint is of another model or the data are of
     /// another shape, [`Error::Limit`] when one image does not fit the device.
+    pub fn new(
+        gpu: &Gpu,
+        config: Config,
+        data: Arc<Dataset>,
+        folder: impl Into<PathBuf>,
+        options: TrainerOptions,
+    ) -> Result<Self> {
+        let network = models::build(&config)?;
+        Self::with_network(gpu, config, Box::new(network), data, folder, options)
+    }
+
+    /// The step of a run on paper, as [`Trainer::new`] would build it for a fresh folder, and what the user should know of it.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when one image does not fit the device.
+    pub fn plan(gpu: &Gpu, config: &Config, options: &TrainerOptions) -> Result<(StepDraft, Vec<String>)> {
+        let network = models::build(config)?;
+        let mut notes = Vec::new();
+        let draft = draft_that_fits(gpu, &network, config, options, options.choice.clone(), &mut notes)?;
+        Ok((draft, notes))
+    }
+
+    /// [`Trainer::new`] with a network at hand.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
     pub fn with_network(
         gpu: &Gpu,
         config: Config,
