@@ -27,6 +27,11 @@ impl Outputs {
         self.0.insert(name.into(), tensor);
     }
 
+    /// Takes a tensor out.
+    pub fn take(&mut self, name: &str) -> Option<Tensor> {
+        self.0.remove(name)
+    }
+
     fn find(&self, name: &str) -> Option<Tensor> {
         if let Some(tensor) = self.0.get(name) {
             return Some(tensor.clone());
@@ -58,6 +63,12 @@ impl Report {
     /// An empty report.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds what another report found.
+    pub fn merge(&mut self, other: Self) {
+        self.compared += other.compared;
+        self.failures.extend(other.failures);
     }
 
     /// Records a failure that is not a matter of tolerance.

@@ -7,7 +7,10 @@
 
 mod case;
 mod check;
+mod checkpoints;
+mod classifier;
 mod context;
+mod diffusers;
 mod fields;
 mod full;
 mod init;
@@ -40,6 +43,9 @@ type Run = fn(&Case, &Context) -> Result<Report, String>;
 // One a line, so that rooms can be added side by side.
 #[rustfmt::skip]
 const CATEGORIES: &[(&str, Run)] = &[
+    ("checkpoints", checkpoints::run),
+    ("classifier", classifier::run),
+    ("diffusers", diffusers::run),
     ("full", full::run),
     ("init", init::run),
     ("losses", losses::run),

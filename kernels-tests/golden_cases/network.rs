@@ -57,6 +57,12 @@ impl Loaded {
         Ok(Self { network, weights, gpu, names })
     }
 
+    /// A network whose weights are written already.
+    pub fn ready(network: Box<dyn Network>, weights: Weights, context: &Context) -> Result<Self, String> {
+        let names = network.manifest().params().iter().map(|p| p.name.clone()).collect();
+        Ok(Self { network, weights, gpu: context.gpu()?.clone(), names })
+    }
+
     /// The raw output for images `n c h w` and time arguments `n`; with `dy` also the gradients `gin.x` and, for every parameter,
     /// `grad.<name>`.
     pub fn run(

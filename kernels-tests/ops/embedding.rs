@@ -1,7 +1,7 @@
 //! Embeddings of time. Their angles reach thousands of radians, and the error allowed is that of a small one.
 
 use langevin::graph::Graph;
-use langevin::ops::embedding::{gaussian_fourier, gaussian_fourier_log, positional};
+use langevin::ops::embedding::{gaussian_fourier, gaussian_fourier_log, positional, positional_shifted};
 
 use crate::harness::OpCase;
 use crate::op_tests;
@@ -21,8 +21,9 @@ fn cases() -> Vec<OpCase> {
         // From the smallest to the largest noise level of the models.
         cases.push(fourier(Tensor::uniform(&[n], 0.01, 1.0, 3), weight.clone(), true));
         cases.push(fourier(Tensor::uniform(&[n], 1.0, 1500.0, 4), weight, true));
-        cases.push(position(Tensor::uniform(&[n], 0.0, 1000.0, 5), 2 * m + 4));
-        cases.push(position(Tensor::uniform(&[n], 0.0, 1.0, 6), 2 * m + 5));
+        cases.push(position(Tensor::uniform(&[n], 0.0, 1000.0, 5), 2 * m + 4, 1.0));
+        cases.push(position(Tensor::uniform(&[n], 0.0, 1.0, 6), 2 * m + 5, 1.0));
+        cases.push(position(Tensor::uniform(&[n], 0.0, 1000.0, 7), 2 * m + 4, 0.0));
     }
     // Powers of two on both sides of 1, where bits of the logarithm are all 0 or all 1; sums of signs.
     let edges = vec![0.25, 0.5, 0.99999994, 1.0, 1.0000001, 2.0, 3.9999998, 4.0, 1e3, 7.0];
@@ -33,7 +34,7 @@ fn cases() -> Vec<OpCase> {
     cases.push(fourier(f32s(&[1], vec![1e30]), weight.clone(), true));
     let values = vec![0.0, -0.0, 1e-12, -1e-3, 1.0, -1.0, 999.0, -1234.5, 0.1, 31.4];
     cases.push(fourier(f32s(&[10], values.clone()), weight, false));
-    cases.push(position(f32s(&[10], values.iter().map(|v: &f64| v.abs()).collect()), 128));
+    cases.push(position(f32s(&[10], values.iter().map(|v: &f64| v.abs()).collect()), 128, 1.0));
     cases
 }
 
@@ -61,14 +62,14 @@ fn fourier(x: Tensor, weight: Tensor, log: bool) -> OpCase {
     .tolerance(TOLERANCE)
 }
 
-fn position(t: Tensor, dim: usize) -> OpCase {
+fn position(t: Tensor, dim: usize, shift: f64) -> OpCase {
     OpCase::new(
-        format!("{} positions in {dim} from {}", t.data.len(), t.data[0]),
+        format!("{} positions in {dim} from {}, shifted by {shift}", t.data.len(), t.data[0]),
         vec![t],
-        move |g, v| positional(g, v[0], dim),
-        move |t| reference::positional(&t[0], dim),
+        move |g, v| positional_shifted(g, v[0], dim, shift),
+        move |t| reference::positional(&t[0], dim, shift),
     )
-    .gradient(move |t, grad| vec![reference::positional_backward(&t[0], dim, grad)])
+    .gradient(move |t, grad| vec![reference::positional_backward(&t[0], dim, shift, grad)])
     .per_image(&[0])
     .tolerance(TOLERANCE)
 }
@@ -79,7 +80,7 @@ fn slow() -> Vec<OpCase> {
     vec![
         fourier(Tensor::normal(&[3], 1), weight.clone(), false),
         fourier(Tensor::uniform(&[3], 0.5, 2.0, 1), weight, true),
-        position(Tensor::uniform(&[3], 0.0, 5.0, 1), 9),
+        position(Tensor::uniform(&[3], 0.0, 5.0, 1), 9, 1.0),
     ]
 }
 

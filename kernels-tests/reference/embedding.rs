@@ -24,11 +24,11 @@ pub fn gaussian_fourier_backward(x: &Tensor, weight: &Tensor, grad_y: &Tensor) -
     Tensor::new(&x.shape, x.data.iter().zip(grad_y.data.chunks(2 * m)).map(one).collect())
 }
 
-/// sin and cos of t·10000^(-i/(half-1)) side by side, a zero behind them if `dim` is odd (Vaswani et al. 2017, as in
+/// sin and cos of t·10000^(-i/(half-shift)) side by side, a zero behind them if `dim` is odd (Vaswani et al. 2017, as in
 /// the authors' code): `t` is `n`, the result `n dim`.
-pub fn positional(t: &Tensor, dim: usize) -> Tensor {
+pub fn positional(t: &Tensor, dim: usize, shift: f64) -> Tensor {
     let half = dim / 2;
-    let angle = |t: f64, i: usize| t * frequency(half, i);
+    let angle = |t: f64, i: usize| t * frequency(half, shift, i);
     let row = |&t: &f64| -> Vec<f64> {
         let sin = (0..half).map(|i| angle(t, i).sin());
         let cos = (0..half).map(|i| angle(t, i).cos());
@@ -38,17 +38,17 @@ pub fn positional(t: &Tensor, dim: usize) -> Tensor {
 }
 
 /// Frequency i of `half`, in radians.
-fn frequency(half: usize, i: usize) -> f64 {
-    (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp()
+fn frequency(half: usize, shift: f64, i: usize) -> f64 {
+    (-(10_000_f64.ln()) * i as f64 / (half as f64 - shift)).exp()
 }
 
 /// The gradient of [`positional`] by t.
-pub fn positional_backward(t: &Tensor, dim: usize, grad_y: &Tensor) -> Tensor {
+pub fn positional_backward(t: &Tensor, dim: usize, shift: f64, grad_y: &Tensor) -> Tensor {
     let half = dim / 2;
     let one = |(&t, g): (&f64, &[f64])| {
         let term = |i: usize| {
-            let (sin, cos) = (t * frequency(half, i)).sin_cos();
-            frequency(half, i) * (g[i] * cos - g[half + i] * sin)
+            let (sin, cos) = (t * frequency(half, shift, i)).sin_cos();
+            frequency(half, shift, i) * (g[i] * cos - g[half + i] * sin)
         };
         (0..half).map(term).sum::<f64>()
     };
@@ -64,11 +64,11 @@ fn gradient_is_right() {
         |i, g| vec![gaussian_fourier_backward(&i[0], &weight, g)],
     );
     let t = [Tensor::uniform(&[3], 0.0, 5.0, 3)];
-    assert_gradient(&t, |i| positional(&i[0], 9), |i, g| vec![positional_backward(&i[0], 9, g)]);
+    assert_gradient(&t, |i| positional(&i[0], 9, 1.0), |i, g| vec![positional_backward(&i[0], 9, 1.0, g)]);
 }
 
 #[test]
 fn odd_positions_end_in_zero() {
-    let y = positional(&Tensor::new(&[1], vec![0.0]), 5);
+    let y = positional(&Tensor::new(&[1], vec![0.0]), 5, 1.0);
     assert_eq!(y.data, [0.0, 0.0, 1.0, 1.0, 0.0]);
 }

@@ -14,6 +14,7 @@ pub mod safetensors;
 mod source;
 mod tensors;
 pub mod torch;
+pub mod unet2d;
 mod xxh64;
 mod zip;
 

@@ -10,8 +10,8 @@ use crate::nn::manifest::Manifest;
 use crate::nn::wide::{self, WideResnetBlock};
 use crate::nn::{Init, Trace};
 use crate::ops::activation::Activation;
-use crate::ops::column_sum::column_sum;
 use crate::ops::conv2d::{Epilogue, linear};
+use crate::ops::pool::{Window, mean_pool};
 use crate::ops::{broadcast, elementwise, reciprocal, reduce};
 
 /// Fourier frequencies of the embedding.
@@ -110,12 +110,9 @@ impl Network for Classifier {
             }
         }
         let h = self.norm_out.forward(trace, h, Some(Activation::Relu))?;
-        let [n, height, width, _] = trace.graph.nhwc("classifier", h)?;
-        let sums = column_sum(trace.graph, h, n)?;
-        let c = trace.graph.shape(sums).last();
-        // For one image the sums have no axis of images.
-        let sums = elementwise::copy_as(trace.graph, sums, [n, c])?;
-        let means = elementwise::scale(trace.graph, sums, 1.0 / (height * width) as f32)?;
+        let [n, side, _, c] = trace.graph.nhwc("classifier", h)?;
+        let means = mean_pool(trace.graph, h, Window { size: side, stride: side, pad: 0 })?;
+        let means = elementwise::copy_as(trace.graph, means, [n, c])?;
         self.dense_out.forward(trace, means)
     }
 }

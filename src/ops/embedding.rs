@@ -32,14 +32,23 @@ pub fn gaussian_fourier_log(graph: &mut Graph, sigma: Value, weight: Value) -> R
 /// # Errors
 /// [`Error::Shape`] when `t` is no vector, or `dim` is below 4, for which the frequencies are not defined.
 pub fn positional(graph: &mut Graph, t: Value, dim: usize) -> Result<Value> {
+    positional_shifted(graph, t, dim, 1.0)
+}
+
+/// The same with `t·10000^(−i/(half − shift))`; diffusers calls it `freq_shift`.
+///
+/// # Errors
+/// [`Error::Shape`] when `t` is no vector, or half is 0 or not above `shift`.
+pub fn positional_shifted(graph: &mut Graph, t: Value, dim: usize, shift: f64) -> Result<Value> {
     let n = vector(graph, t)?;
     let half = dim / 2;
-    if half < 2 {
-        let problem = format!("{dim} numbers have {half} frequencies");
+    let span = half as f64 - shift;
+    if half == 0 || !(span.is_finite() && span > 0.0) {
+        let problem = format!("{dim} numbers have {half} frequencies, which must be more than {shift}");
         return Err(Error::shape("embedding", problem, "give at least four numbers"));
     }
     // In turns, each as the sum of two floats.
-    let frequency = |i: usize| (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp() / TAU;
+    let frequency = |i: usize| (-(10_000_f64.ln()) * i as f64 / span).exp() / TAU;
     let high: Vec<f32> = (0..half).map(|i| frequency(i) as f32).collect();
     let low = (0..half).map(|i| (frequency(i) - f64::from(high[i])) as f32);
     let frequencies: Vec<f32> = high.iter().copied().chain(low).collect();

@@ -7,9 +7,9 @@ use crate::models::{Network, centre, check_input, divide_by_sigma, divide_by_tab
 use crate::nn::layers::{Conv2d, GroupNorm, activate};
 use crate::nn::resample::{Direction, resample};
 use crate::nn::{Manifest, Trace};
-use crate::ops::concat::concat;
+use crate::ops::concat::{concat, window};
 use crate::ops::elementwise::{add, combine};
-use crate::ops::embedding::positional;
+use crate::ops::embedding::positional_shifted;
 
 impl Network for Unet {
     fn manifest(&self) -> &Manifest {
@@ -42,9 +42,24 @@ impl Unet {
     /// The time embedding behind its activation, which every block applies first: `n 4nf`.
     fn time_embedding(&self, trace: &mut Trace<'_>, time_cond: Value) -> Result<Option<Value>> {
         let Some([first, second]) = &self.time else { return Ok(None) };
-        let embedded = match &self.fourier {
-            Some(fourier) => fourier.forward(trace, time_cond)?,
-            None => positional(trace.graph, time_cond, self.spec.nf)?,
+        let nf = self.spec.nf;
+        let embedded = match (&self.fourier, self.spec.embedding) {
+            (Some(fourier), _) => fourier.forward(trace, time_cond)?,
+            (None, Embedding::Positional { cos_first: true, shift }) => {
+                let embedded = positional_shifted(trace.graph, time_cond, nf, shift)?;
+                let half = nf / 2;
+                let cos = window(trace.graph, embedded, half as i32, half)?;
+                // Behind the sines, an odd number of features ends in a zero.
+                let sin = window(trace.graph, embedded, 0, half)?;
+                let both = concat(trace.graph, cos, sin)?;
+                window(trace.graph, both, 0, nf)?
+            }
+            (None, Embedding::Positional { cos_first: false, shift }) => {
+                positional_shifted(trace.graph, time_cond, nf, shift)?
+            }
+            (None, Embedding::Fourier { .. }) => {
+                return Err(Error::shape("unet", "a Fourier embedding without frequencies", "build it anew"));
+            }
         };
         let f = self.spec.style.activation;
         let temb = first.forward(trace, embedded)?;
