@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use langevin::gpu::{Gpu, Options};
+use langevin::graph::{Choice, DraftOptions};
 
 use crate::case::Case;
 
@@ -39,4 +40,9 @@ impl Context {
         let open = || Gpu::open(&Options::default()).map_err(|e| e.to_string());
         self.gpu.get_or_init(open).as_ref().map_err(String::clone)
     }
+}
+
+/// How plans are made: `LANGEVIN_KERNELS` forces kernel classes.
+pub fn options() -> DraftOptions {
+    DraftOptions { choice: Choice::from_env(), ..DraftOptions::default() }
 }

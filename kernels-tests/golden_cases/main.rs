@@ -5,6 +5,7 @@
 //! * `LANGEVIN_GOLDENS_ONLY=ops,blocks` chooses categories.
 //! * An argument chooses the cases whose `category/name` contains it; `--list` prints them.
 
+mod blocks;
 mod case;
 mod check;
 mod checkpoints;
@@ -46,6 +47,7 @@ const CATEGORIES: &[(&str, Run)] = &[
     ("checkpoints", checkpoints::run),
     ("classifier", classifier::run),
     ("diffusers", diffusers::run),
+    ("blocks", blocks::run),
     ("full", full::run),
     ("init", init::run),
     ("losses", losses::run),

@@ -1,13 +1,13 @@
 //! A whole network out of a configuration: weights by the authors' names, outputs and gradients read back.
 
 use langevin::gpu::Gpu;
-use langevin::graph::{Draft, DraftOptions, Graph, Value};
+use langevin::graph::{Draft, Graph, Value};
 use langevin::models::{self, Config, Network, Weights, names};
 use langevin::nn::{Trace, trace::WEIGHTS};
 
 use crate::case::{Case, Tensor};
 use crate::check::Outputs;
-use crate::context::Context;
+use crate::context::{Context, options};
 
 /// Images to and from channels last.
 const TO_NHWC: [usize; 4] = [0, 2, 3, 1];
@@ -104,8 +104,7 @@ impl Loaded {
             targets.extend(found.filter_map(|((name, _), gradient)| Some((name, gradient?))));
         }
         let values: Vec<Value> = targets.iter().map(|(_, value)| *value).collect();
-        let draft =
-            Draft::new(&graph, &values, self.gpu.capabilities(), DraftOptions::default()).map_err(problem)?;
+        let draft = Draft::new(&graph, &values, self.gpu.capabilities(), options()).map_err(problem)?;
         let mut plan = draft.build(&self.gpu, self.weights.resources()).map_err(problem)?;
         for (value, data) in written {
             if plan.uses(value) {

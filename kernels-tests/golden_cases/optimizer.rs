@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use langevin::graph::{DType, Draft, DraftOptions, Graph, ParameterLayout, ParameterSet, Plan, Resources};
+use langevin::graph::{DType, Draft, Graph, ParameterLayout, ParameterSet, Plan, Resources};
 use langevin::ops::adam::{Adam, COUNTERS, Segment, adam as append_adam};
 use langevin::ops::clip::global_norm;
 use langevin::ops::ema::ema as append_ema;
 
 use crate::case::{Case, Tensor};
 use crate::check::{Outputs, Report, check};
-use crate::context::Context;
+use crate::context::{Context, options};
 use crate::fields::Fields;
 use crate::layer::problem;
 
@@ -60,7 +60,7 @@ fn steps(
     let norm = global_norm(&mut graph, &gradients).map_err(problem)?;
     append_adam(&mut graph, settings, &segments, norm, counters).map_err(problem)?;
     let targets = [norm.norm];
-    let draft = Draft::new(&graph, &targets, gpu.capabilities(), DraftOptions::default()).map_err(problem)?;
+    let draft = Draft::new(&graph, &targets, gpu.capabilities(), options()).map_err(problem)?;
     let names = ["weights", "m", "v", "ema", "grads"];
     let resources = names.iter().zip(&sets).fold(Resources::new(), |r, (name, set)| r.set(name, set));
     let mut plan = draft.build(gpu, resources).map_err(problem)?;
@@ -122,8 +122,7 @@ fn averages(params: &Tensor, rate: f64, warm: bool, context: &Context) -> Result
     let shadow = graph.state("shadow", [size], DType::F32);
     let (x, updates) = (graph.input("x", [size]), graph.input_u32("updates", [1]));
     append_ema(&mut graph, shadow, x, rate, warm.then_some(updates)).map_err(problem)?;
-    let draft =
-        Draft::new(&graph, &[shadow], gpu.capabilities(), DraftOptions::default()).map_err(problem)?;
+    let draft = Draft::new(&graph, &[shadow], gpu.capabilities(), options()).map_err(problem)?;
     let mut plan: Plan = draft.build(gpu, Resources::new()).map_err(problem)?;
     let values = params.to_f32();
     let row = |i: usize| &values[i * size..(i + 1) * size];
