@@ -117,8 +117,6 @@ impl Tensor {
 pub struct Case {
     /// `<category>/<case>`.
     pub id: String,
-    /// The folder's name.
-    pub category: String,
     /// The file's stem.
     pub name: String,
     /// The category's folder.
@@ -139,7 +137,7 @@ impl Case {
         if let Some(key) = json.keys().find(|key| !KNOWN_KEYS.contains(&key.as_str())) {
             return Err(format!("unknown key {key:?}"));
         }
-        Ok(Self { id: format!("{category}/{name}"), category, name, dir, json, bytes: OnceCell::new() })
+        Ok(Self { id: format!("{category}/{name}"), name, dir, json, bytes: OnceCell::new() })
     }
 
     /// The value of a top-level key.

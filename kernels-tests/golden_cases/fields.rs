@@ -52,11 +52,6 @@ impl<'a> Fields<'a> {
         self.typed(key, "a count", usize_of)
     }
 
-    /// An integer that may be negative.
-    pub fn i64(&self, key: &str) -> Result<i64, String> {
-        self.typed(key, "an integer", Value::as_i64)
-    }
-
     /// A list of numbers.
     pub fn f64s(&self, key: &str) -> Result<Vec<f64>, String> {
         self.typed(key, "a list of numbers", |v| v.as_array()?.iter().map(Value::as_f64).collect())
