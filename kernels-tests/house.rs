@@ -224,7 +224,26 @@ fn every_op_has_all_its_rooms() {
         violations
             .extend(there.difference(&ops).map(|stem| format!("{room}{stem} has no src/ops/{stem}.rs")));
     }
+    let untested = |source: &Source| {
+        let stem = source.path.strip_prefix("kernels-tests/ops/")?.strip_suffix(".rs")?;
+        let table = format!("op_tests! {{ \"{stem}\"");
+        let tested = stem == "mod" || source.lines.iter().any(|line| line.starts_with(&table));
+        (!tested).then(|| format!("{}: no `{table}`, so its shaders are not validated", source.path))
+    };
+    violations.extend(files("kernels-tests/ops", "rs").iter().filter_map(untested));
     assert_none("one stem, four rooms", violations);
+}
+
+/// Bindings may be longer than their tensors: guard zones in tests, shared buffers in plans.
+#[test]
+fn shaders_take_no_size_from_a_binding() {
+    let mut violations = Vec::new();
+    for source in files("shaders", "wgsl") {
+        for (at, _) in source.code.iter().enumerate().filter(|(_, line)| line.contains("arrayLength")) {
+            violations.push(source.at(at));
+        }
+    }
+    assert_none("a shader asks for the length of a binding instead of the tensor's size", violations);
 }
 
 #[test]

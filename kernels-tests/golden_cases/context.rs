@@ -1,6 +1,6 @@
 //! What all cases of a run share.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -16,12 +16,13 @@ pub struct Context {
     pub folder: PathBuf,
     models: RefCell<BTreeMap<String, Rc<Case>>>,
     gpu: OnceCell<Result<Gpu, String>>,
+    lacks_gpu: Cell<bool>,
 }
 
 impl Context {
     /// A run over `folder`.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, models: RefCell::default(), gpu: OnceCell::new() }
+        Self { folder, models: RefCell::default(), gpu: OnceCell::new(), lacks_gpu: Cell::new(false) }
     }
 
     /// The shared weights and configuration `<category>/<name>.json` that a case names in `config.model`.
@@ -35,10 +36,19 @@ impl Context {
         Ok(model)
     }
 
-    /// The device of all cases; without one every case that needs it fails and says what to install.
+    /// The device of all cases. Without one every case that needs it fails and says what to install, unless
+    /// `LANGEVIN_ALLOW_NO_GPU=1`, which leaves it out and counts it.
     pub fn gpu(&self) -> Result<&Gpu, String> {
         let open = || Gpu::open(&Options::default()).map_err(|e| e.to_string());
-        self.gpu.get_or_init(open).as_ref().map_err(String::clone)
+        let gpu = self.gpu.get_or_init(open).as_ref();
+        let allowed = || std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1");
+        self.lacks_gpu.set(gpu.is_err() && allowed());
+        gpu.map_err(String::clone)
+    }
+
+    /// Whether a case since the last call asked for a device where none is and none is needed.
+    pub fn lacked_gpu(&self) -> bool {
+        self.lacks_gpu.take()
     }
 }
 
