@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use langevin::gpu::{Capabilities, Gpu, Options};
 use langevin::graph::{
-    Candidate, Draft, DraftOptions, Graph, Io, Launch, Node, Op, Operand, Plan, Resources, Value,
+    Candidate, Choice, Draft, DraftOptions, Graph, Io, Launch, Node, Op, Operand, Plan, Resources, Value,
 };
+use langevin::models::{self, presets};
+use langevin::nn::Trace;
+use langevin::ops::adam::Adam;
 use langevin::ops::conv2d::{Conv2d, Epilogue, conv2d};
 use langevin::ops::elementwise;
+use langevin::training::{Reduction, StepDraft, StepSettings};
 use langevin::{Error, Result};
 
 use crate::harness;
@@ -91,6 +95,43 @@ fn shared_memory_is_near_the_least_possible() {
         let memory = network(depth).unwrap().draft(gpu).unwrap().memory();
         let least = memory.total() - memory.shared + memory.peak;
         assert!(memory.total() as f64 <= 1.25 * least as f64, "depth {depth}: {memory:?}");
+    }
+}
+
+/// The paper's CIFAR-10 networks, forward and in training with optimizer state: on paper, nothing is allocated.
+#[test]
+fn plans_of_real_networks_take_little_more_than_the_least_possible() {
+    let Some(gpu) = harness::gpu() else { return };
+    for name in ["ve/cifar10_ncsnpp_continuous", "vp/cifar10_ddpmpp_continuous", "ve/ncsnv2/cifar10"] {
+        let network = models::build(&presets::get(name).unwrap()).unwrap();
+        let mut graph = Graph::new();
+        let (x, time) = (graph.input("x", [4, 32, 32, 3]), graph.input("time", [4]));
+        let y = network.forward(&mut Trace::new(&mut graph, "weights"), x, time).unwrap();
+        let forward = Draft::new(&graph, &[y], gpu.capabilities(), DraftOptions::default()).unwrap();
+        let settings = StepSettings {
+            shape: [4, 32, 32, 3],
+            batch: 4,
+            reduction: Reduction::Mean,
+            adam: Adam {
+                lr: 2e-4,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 0.0,
+                warmup: 5000,
+                grad_clip: 1.0,
+                ema_rate: 0.999,
+            },
+            seed: 1,
+            recorded_noise: false,
+            choice: Choice::Heuristic,
+        };
+        let training = StepDraft::new(gpu, &network, &settings).unwrap();
+        for (what, memory) in [("forward", forward.memory()), ("training", training.memory())] {
+            let least = memory.total() - memory.shared + memory.peak;
+            let share = memory.total() as f64 / least as f64;
+            assert!(share <= 1.25, "{name}, {what}: {share:.3} times the least, {memory}");
+        }
     }
 }
 
