@@ -16,6 +16,7 @@ mod fields;
 mod full;
 mod init;
 mod layer;
+mod likelihood;
 mod losses;
 mod models;
 mod network;
@@ -50,6 +51,7 @@ const CATEGORIES: &[(&str, Run)] = &[
     ("blocks", blocks::run),
     ("full", full::run),
     ("init", init::run),
+    ("likelihood", likelihood::run),
     ("losses", losses::run),
     ("models", models::run),
     ("ops", ops::run),

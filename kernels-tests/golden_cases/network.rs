@@ -38,6 +38,20 @@ impl Loaded {
         Self::new(network, names, context, |name| case.tensor(&format!("{prefix}{name}")))
     }
 
+    /// The shared weights `model` of the case's category; tensors `override.param.<name>` of the case replace theirs.
+    pub fn shared(case: &Case, context: &Context, model: &str) -> Result<Self, String> {
+        let category = &case.category;
+        let shared = context.model(category, model)?;
+        let config = Config::from_json(shared.key("config")?).map_err(problem)?;
+        let network = models::build(&config).map_err(problem)?;
+        let names = names::torch_names(network.manifest()).map_err(problem)?;
+        Self::new(network, names, context, |name| {
+            let name = format!("param.{name}");
+            let replaced = format!("override.{name}");
+            if case.has(&replaced)? { case.tensor(&replaced) } else { shared.tensor(&name) }
+        })
+    }
+
     /// A network with weights by their names in the files.
     pub fn new(
         network: Box<dyn Network>,

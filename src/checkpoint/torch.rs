@@ -1,5 +1,5 @@
 //! Files of `torch.save`: the authors' checkpoints `{optimizer, model, ema, step}` and plain state dicts, in the zip
-//! format (torch 1.6 and later) and the legacy one. Read as data only: see [`super::pickle`].
+//! format (torch 1.6 and later) and the legacy one. Read as data only: see `pickle`.
 //!
 //! Opening reads names, shapes and places; the elements stay in the file until a [`Tensor`] is asked for them.
 

@@ -28,7 +28,7 @@ pub trait Network: Debug + Send + Sync {
     /// Fourier embeddings and the classifier, a label elsewhere. The output has the shape of `x`, or is `n classes`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when `x` has not the size or channels that the network is for.
+    /// [`Error::Shape`] when `x` has not the size or channels that the network is for.
     fn forward(&self, trace: &mut Trace<'_>, x: Value, time_cond: Value) -> Result<Value>;
 }
 
@@ -73,7 +73,7 @@ fn divide_by_table(trace: &mut Trace<'_>, y: Value, labels: Value, sigmas: &[f64
 /// The network that a configuration names.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when widths and groups do not fit, with the layer's name.
+/// [`Error::Shape`] when widths and groups do not fit, with the layer's name.
 pub fn build(config: &Config) -> Result<Box<dyn Network>> {
     Ok(match config.model.name {
         ModelName::Ncsnpp | ModelName::Ddpm => Box::new(unet::Unet::new(unet::UnetSpec::new(config)?)?),

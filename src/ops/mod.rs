@@ -1,6 +1,6 @@
 //! One file per op: shape rule, backward, kernel candidates.
 //!
-//! An op is a function that checks shapes and appends to the [`Graph`](crate::graph::Graph), and a type that implements
+//! An op is a function that checks shapes and appends to the [`Graph`], and a type that implements
 //! [`Op`](crate::graph::Op). Its kernels are in `shaders/<stem>/`, its test in `kernels-tests/ops/<stem>.rs`, its f64 reference in
 //! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::coefficients::PcRow;
 use super::rk45::{A, B, C, E, OdeState, StartNorms, Tolerance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -266,6 +267,27 @@ impl Ode {
         let slope = first(&self.stages, &self.states[0], self.shape.elements())?;
         let divergence = self.states.get(1).map(|s| first(&self.stages, s, self.shape[0])).transpose()?;
         Ok((slope, divergence))
+    }
+
+    /// The state denoised by `row` (of [`ode_denoise`](super::coefficients::ode_denoise)): the mean of one reverse-diffusion step.
+    /// One evaluation; the state stays.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn denoise(&mut self, row: &PcRow) -> Result<Vec<f32>> {
+        // With a drift of 0·x + 1·score the first slope is the score itself.
+        let mut stage = self.row(row.t, &[], 0.0, 0);
+        stage[DRIFT] = 0.0;
+        stage[DRIFT + 1] = 1.0;
+        self.run(&[stage])?;
+        let score = self.stages.read(self.states[0].slopes)?;
+        let (a, b) = (row.predictor.x, row.predictor.score);
+        Ok(self
+            .get()?
+            .iter()
+            .zip(score)
+            .map(|(&x, s)| (a * f64::from(x) + b * f64::from(s)) as f32)
+            .collect())
     }
 
     /// A row for one stage: slope number `index` at time `t`, from the state plus h times the `factors` of the slopes.

@@ -195,6 +195,27 @@ impl Sampler {
         images: &[ImageSeed],
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Vec<f32>>> {
+        self.begin(images)?;
+        self.prior.run()?;
+        self.finish(images.len(), progress)
+    }
+
+    /// The same from a given starting point, a whole batch `n h w c`, in place of a draw from the prior.
+    ///
+    /// # Errors
+    /// As [`Sampler::run`]; [`Error::Shape`] when `start` is no whole batch.
+    pub fn run_from(
+        &mut self,
+        start: &[f32],
+        images: &[ImageSeed],
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        self.begin(images)?;
+        self.step.write(self.values.x, start)?;
+        self.finish(images.len(), progress)
+    }
+
+    fn begin(&mut self, images: &[ImageSeed]) -> Result<()> {
         let n = self.shape[0];
         if images.is_empty() || images.len() > n {
             let problem = format!("the plan is for batches of 1 to {n}");
@@ -211,8 +232,10 @@ impl Sampler {
                 plan.write_u32(source.images, &numbers)?;
             }
         }
-        self.step.write_u32(table.counter, &[0])?;
-        self.prior.run()?;
+        self.step.write_u32(table.counter, &[0])
+    }
+
+    fn finish(&mut self, images: usize, progress: &mut dyn FnMut(usize) -> bool) -> Result<Option<Vec<f32>>> {
         for done in 0..self.rows {
             if !progress(done) {
                 return Ok(None);
@@ -221,7 +244,7 @@ impl Sampler {
         }
         let mut result = self.step.read(self.values.result)?;
         progress(self.rows);
-        result.truncate(result.len() / n * images.len());
+        result.truncate(result.len() / self.shape[0] * images);
         if result.iter().any(|v| !v.is_finite()) {
             return Err(Error::NonFinite { tensor: "the sample".into(), step: self.rows as u64 });
         }
