@@ -1,4 +1,5 @@
-//! Embeds `shaders/**/*.wgsl`: one generated table of (path, text), so that a new kernel is a new file and nothing else.
+//! Embeds `shaders/**/*.wgsl`: one generated table of (path, text), so that a new kernel is a new file and nothing else;
+//! and `assets/model.safetensors` where it is there.
 
 use std::path::Path;
 use std::{env, fs, io};
@@ -15,7 +16,16 @@ fn main() -> io::Result<()> {
         table += &format!("    ({name:?}, include_str!({:?})),\n", file.to_string_lossy());
     }
     table += "]\n";
-    fs::write(Path::new(&env::var("OUT_DIR").expect("set by cargo")).join("shaders.rs"), table)
+    let out = env::var("OUT_DIR").expect("set by cargo");
+    let out = Path::new(&out);
+    fs::write(out.join("shaders.rs"), table)?;
+    println!("cargo:rerun-if-changed=assets");
+    let model = root.with_file_name("assets").join("model.safetensors");
+    let embedded = match model.is_file() {
+        true => format!("Some(include_bytes!({:?}))", model.to_string_lossy()),
+        false => "None".to_owned(),
+    };
+    fs::write(out.join("embedded.rs"), embedded)
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()> {

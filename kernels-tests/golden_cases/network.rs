@@ -40,7 +40,7 @@ impl Loaded {
 
     /// The shared weights `model` of the case's category; tensors `override.param.<name>` of the case replace theirs.
     pub fn shared(case: &Case, context: &Context, model: &str) -> Result<Self, String> {
-        let category = &case.category;
+        let category = case.id.split('/').next().unwrap_or_default();
         let shared = context.model(category, model)?;
         let config = Config::from_json(shared.key("config")?).map_err(problem)?;
         let network = models::build(&config).map_err(problem)?;

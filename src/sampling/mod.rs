@@ -11,6 +11,7 @@ pub mod few_step;
 pub mod moments;
 pub mod ode;
 pub mod pc;
+pub mod prior;
 pub mod rk45;
 pub mod run;
 pub mod schedulers;

@@ -197,7 +197,7 @@ impl Sampler {
     ) -> Result<Option<Vec<f32>>> {
         self.begin(images)?;
         self.prior.run()?;
-        self.finish(images.len(), progress)
+        self.finish(images.len(), progress, &mut |_, _| Ok(()))
     }
 
     /// The same from a given starting point, a whole batch `n h w c`, in place of a draw from the prior.
@@ -212,7 +212,32 @@ impl Sampler {
     ) -> Result<Option<Vec<f32>>> {
         self.begin(images)?;
         self.step.write(self.values.x, start)?;
-        self.finish(images.len(), progress)
+        self.finish(images.len(), progress, &mut |_, _| Ok(()))
+    }
+
+    /// [`Sampler::run`], keeping the state of every `every`-th step and of the last, `images h w c` each. Every kept state is read
+    /// back, which makes the run slower; its result has the same bits.
+    ///
+    /// # Errors
+    /// As [`Sampler::run`].
+    pub fn run_keeping(
+        &mut self,
+        images: &[ImageSeed],
+        every: usize,
+        states: &mut Vec<Vec<f32>>,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        let (x, rows, n) = (self.values.x, self.rows, self.shape[0]);
+        self.begin(images)?;
+        self.prior.run()?;
+        self.finish(images.len(), progress, &mut |done, plan| {
+            if done % every.max(1) == 0 || done == rows {
+                let mut state = plan.read(x)?;
+                state.truncate(state.len() / n * images.len());
+                states.push(state);
+            }
+            Ok(())
+        })
     }
 
     fn begin(&mut self, images: &[ImageSeed]) -> Result<()> {
@@ -235,12 +260,19 @@ impl Sampler {
         self.step.write_u32(table.counter, &[0])
     }
 
-    fn finish(&mut self, images: usize, progress: &mut dyn FnMut(usize) -> bool) -> Result<Option<Vec<f32>>> {
+    /// The steps; `watch` sees the plan after each.
+    fn finish(
+        &mut self,
+        images: usize,
+        progress: &mut dyn FnMut(usize) -> bool,
+        watch: &mut dyn FnMut(usize, &Plan) -> Result<()>,
+    ) -> Result<Option<Vec<f32>>> {
         for done in 0..self.rows {
             if !progress(done) {
                 return Ok(None);
             }
             self.step.run()?;
+            watch(done + 1, &self.step)?;
         }
         let mut result = self.step.read(self.values.result)?;
         progress(self.rows);

@@ -4,7 +4,9 @@
 
 mod commands;
 mod exit;
+mod model;
 mod print;
+mod sampler;
 mod session;
 mod settings;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use langevin::gpu::{DeviceKind, Gpu, Options, survey};
 
 /// Options of every command.
 #[derive(Args, Clone)]
@@ -14,8 +15,11 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
     pub device: Option<String>,
     /// Say nothing on stderr but errors.
-    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
     pub quiet: bool,
+    /// Say more on stderr.
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub verbose: bool,
 }
 
 /// A run of the tool.
@@ -52,6 +56,41 @@ impl Session {
         if !self.global.quiet {
             eprintln!("{text}");
         }
+    }
+
+    /// A sentence on stderr with `-v`.
+    pub fn detail(&self, text: impl std::fmt::Display) {
+        if self.global.verbose {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Opens the device; a software adapter that nobody asked for is said.
+    pub fn open_gpu(&self) -> langevin::Result<Gpu> {
+        let gpu = Gpu::open(&Options { device: self.global.device.clone(), ..Options::default() })?;
+        let report = gpu.adapter();
+        if report.kind == DeviceKind::Software && self.device().is_none() {
+            self.say(format_args!("no GPU answered; {} computes on the processor, slowly", report.name));
+        }
+        if self.global.verbose {
+            let survey = survey(self.device())?;
+            self.detail(format_args!(
+                "device {}: {} ({}, {}), {}; {}",
+                report.index,
+                report.name,
+                report.kind.name(),
+                report.backend,
+                report.driver,
+                survey.reason
+            ));
+        }
+        Ok(gpu)
+    }
+
+    /// A bar on stderr with what is left of the time; hidden with `--quiet` and where stderr is no terminal.
+    pub fn bar(&self, length: u64, what: &str) -> ProgressBar {
+        let template = "{msg} [{bar:30}] {pos}/{len}, {elapsed} gone, {eta} left{prefix}";
+        self.progress(ProgressBar::no_length().with_message(what.to_owned()), template, Some(length))
     }
 
     /// A count on stderr of what has no known end.

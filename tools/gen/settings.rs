@@ -20,6 +20,11 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// The configuration that `--config` names, if it does; `--set` is not applied.
+    pub fn named(&self) -> anyhow::Result<Option<Config>> {
+        self.config.as_deref().map(load).transpose()
+    }
+
     /// Applies `--set` and validates.
     pub fn apply(&self, mut config: Config) -> anyhow::Result<Config> {
         for pair in &self.set {

@@ -6,6 +6,8 @@ mod data;
 mod devices;
 mod inspect;
 mod man;
+mod sample;
+mod train;
 
 use clap::Subcommand;
 
@@ -14,6 +16,8 @@ use crate::session::Session;
 /// The commands.
 #[derive(Subcommand)]
 pub enum Command {
+    Sample(sample::Sample),
+    Train(train::Train),
     Devices(devices::Devices),
     Config(config::ConfigCommand),
     Inspect(inspect::Inspect),
@@ -26,6 +30,8 @@ impl Command {
     /// Does it.
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         match self {
+            Self::Sample(command) => command.run(session),
+            Self::Train(command) => command.run(session),
             Self::Devices(command) => command.run(session),
             Self::Config(command) => command.run(),
             Self::Inspect(command) => command.run(session),

@@ -1,0 +1,240 @@
+//! `gen train`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use langevin::data::{DataConfig, Dataset, Preprocess};
+use langevin::gpu::Gpu;
+use langevin::graph::Choice;
+use langevin::models::Config;
+use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions};
+use serde_json::json;
+
+use crate::exit::{Interrupted, Usage};
+use crate::print;
+use crate::session::Session;
+use crate::settings::ConfigArgs;
+
+/// Train a model.
+///
+/// The work folder holds everything: the checkpoint, of which the one before is kept, a log (metrics.jsonl and TensorBoard
+/// events), grids of samples. A run that was ended by Ctrl-C or a power cut goes on from there, bit for bit as if it never stopped.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  gen train --config ve/cifar10_ncsnpp_continuous --data cifar-10-binary.tar.gz --out runs/cifar10
+  gen train --config mine.toml --data photos/ --out runs/mine --set optim.lr=1e-4 --batch 32 --steps 20000
+  gen train --config mine.toml --data photos/ --out runs/mine --dry-run")]
+pub struct Train {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The images; see `gen data --help`.
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// The work folder.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Steps to reach, in place of training.n_iters.
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Images of a step, in place of training.batch_size.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Images that are on the device at once; the result is that of the whole batch.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    micro_batch: Option<u32>,
+    /// Refuse a folder that holds a run already, rather than go on with it.
+    #[arg(long)]
+    no_resume: bool,
+    /// Draw a grid of samples every N steps; 0 draws none. Else as training.snapshot_freq says.
+    #[arg(long, value_name = "N")]
+    samples_every: Option<u64>,
+    /// Save every N minutes as well.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    save_every: u64,
+    /// Print the plan and its memory, and train nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print objects: the plan of a dry run, or a line for each line of the log and one for the end.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    pub fn run(self, session: &Session) -> anyhow::Result<()> {
+        let config = self.configuration()?;
+        for warning in config.warnings() {
+            session.say(warning);
+        }
+        let gpu = session.open_gpu()?;
+        let d = &config.data;
+        let preprocess =
+            Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
+        let bar = session.counter("pictures read");
+        let data =
+            Dataset::open(&DataConfig::new(&self.data, preprocess), &mut |done| bar.set_position(done))?;
+        bar.finish_and_clear();
+        if !data.bad().is_empty() {
+            session.say(format_args!(
+                "{} pictures cannot be read and are left out; see `gen data check`",
+                data.bad().len()
+            ));
+        }
+        let batch = config.training.batch_size;
+        let options = TrainerOptions {
+            resume: !self.no_resume,
+            micro_batch: self.micro_batch.map(|n| n as usize),
+            choice: Choice::from_env(),
+            samples: (self.samples_every != Some(0)).then_some(SampleOptions {
+                steps: Some(20),
+                every: self.samples_every,
+                ..SampleOptions::default()
+            }),
+            save_every: Some(Duration::from_secs(60 * self.save_every.max(1))),
+            ..TrainerOptions::default()
+        };
+        if self.dry_run {
+            return self.plan(&gpu, &config, &options, session);
+        }
+        let mut trainer = Trainer::new(&gpu, config, data, &self.out, options)?;
+        let bar = session.bar(0, "training");
+        let mut last: Option<Figures> = None;
+        let outcome = trainer.run(&mut |event: Event<'_>| {
+            match event {
+                Event::Started { step, steps, memory, micro_batch, .. } => {
+                    bar.set_length(steps);
+                    bar.reset_eta();
+                    bar.set_position(step);
+                    bar.reset_eta();
+                    let of = if step > 0 {
+                        format!("going on from step {step} of {steps}")
+                    } else {
+                        format!("{steps} steps")
+                    };
+                    let parts = if micro_batch < batch {
+                        format!(" in parts of {micro_batch}")
+                    } else {
+                        String::new()
+                    };
+                    session.say(format_args!(
+                        "{of}, batches of {batch}{parts}, {} of device memory",
+                        print::bytes(memory.total())
+                    ));
+                }
+                Event::Step { step } => bar.set_position(step),
+                Event::Logged(figures) => {
+                    bar.set_prefix(format!(
+                        ", loss {:.4}, {:.1} images/s",
+                        figures.loss, figures.images_per_second
+                    ));
+                    last = Some(figures);
+                    if self.json {
+                        // A reader that went away does not end the run.
+                        let _ = print::line(object(&figures));
+                    } else {
+                        bar.suspend(|| session.detail(text(&figures)));
+                    }
+                }
+                Event::Evaluated { step, loss } => {
+                    bar.suspend(|| {
+                        session.detail(format_args!("step {step}: loss {loss:.4} on the test split"))
+                    });
+                }
+                Event::Saved { step } => bar.suspend(|| session.detail(format_args!("step {step}: saved"))),
+                Event::Samples { path, .. } => bar.suspend(|| session.detail(path.display())),
+                Event::Note(note) => bar.suspend(|| session.say(note)),
+            }
+            !session.is_interrupted()
+        })?;
+        bar.finish_and_clear();
+        if !outcome.complete {
+            let place = self.out.display();
+            return Err(Interrupted(format!(
+                "{} steps are saved in {place}; the same command goes on",
+                outcome.step
+            ))
+            .into());
+        }
+        if self.json {
+            print::line(
+                json!({"step": outcome.step, "complete": true, "loss": last.map(|f| f.loss), "folder": self.out}),
+            )?;
+        } else {
+            let loss = last.map_or(String::new(), |f| format!(", loss {:.4}", f.loss));
+            print::line(format_args!(
+                "{} steps done{loss}; the model is in {}",
+                outcome.step,
+                self.out.display()
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// What `--dry-run` prints: the step's memory before anything is allocated.
+    fn plan(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        options: &TrainerOptions,
+        session: &Session,
+    ) -> anyhow::Result<()> {
+        let (draft, notes) = Trainer::plan(gpu, config, options)?;
+        for note in &notes {
+            session.say(note);
+        }
+        let (memory, flops) = (draft.memory(), draft.flops());
+        let (batch, micro_batch) = (config.training.batch_size, draft.micro_batch());
+        if self.json {
+            print::json(&json!({
+                "batch": batch, "micro_batch": micro_batch, "steps": config.training.n_iters, "flops": flops,
+                "memory": {
+                    "total": memory.total(), "parameters": memory.parameters, "shared": memory.shared,
+                    "peak": memory.peak, "inputs": memory.inputs, "prepared": memory.prepared,
+                    "uniforms": memory.uniforms,
+                },
+            }))?;
+            return Ok(());
+        }
+        print::line(format_args!("batch    {batch}, in parts of {micro_batch}"))?;
+        print::line(format_args!("steps    {}", config.training.n_iters))?;
+        print::line(format_args!("step     {:.1} GFLOP", flops / 1e9))?;
+        print::line(format_args!("memory   {}", print::bytes(memory.total())))?;
+        print::line(format_args!("         {memory}"))?;
+        Ok(())
+    }
+
+    fn configuration(&self) -> anyhow::Result<Config> {
+        let config = self
+            .config
+            .named()?
+            .ok_or_else(|| Usage("training needs --config; `gen config list` has the presets".into()))?;
+        let mut config = self.config.apply(config)?;
+        if let Some(steps) = self.steps {
+            config.training.n_iters = steps;
+        }
+        if let Some(batch) = self.batch {
+            config.training.batch_size = batch as usize;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn object(f: &Figures) -> serde_json::Value {
+    json!({
+        "step": f.step, "loss": f.loss, "grad_norm": f.grad_norm, "skipped": f.skipped,
+        "images_per_second": f.images_per_second, "wait": f.wait, "memory": f.memory,
+    })
+}
+
+fn text(f: &Figures) -> String {
+    format!(
+        "step {}: loss {:.4}, gradient {:.3}, {:.1} images/s, {:.0}% waiting for data, {} steps skipped",
+        f.step,
+        f.loss,
+        f.grad_norm,
+        f.images_per_second,
+        100.0 * f.wait,
+        f.skipped
+    )
+}
