@@ -30,22 +30,27 @@ pub const BASIS: [[f64; 3]; 3] = [
     [0.577_350_26, 0.408_248_22, -0.707_106_83],
 ];
 
-/// The projection of colours on what is known of them: y ↦ y·M, channel 0 kept, and back.
-fn grey_projection() -> [f32; 9] {
-    // Only the first row of the inverse is needed: the cofactors of the first column over the determinant.
+/// What one unit of the grey value is in colours: the first row of the inverse of [`BASIS`].
+fn grey() -> [f64; 3] {
+    // The cofactors of the first column over the determinant.
     let m = BASIS;
     let cofactor = |i: usize| {
         let (a, b) = ((i + 1) % 3, (i + 2) % 3);
         m[a][1] * m[b][2] - m[a][2] * m[b][1]
     };
     let determinant: f64 = (0..3).map(|i| m[i][0] * cofactor(i)).sum();
-    let mut projection = [0.0; 9];
-    for i in 0..3 {
-        for j in 0..3 {
-            projection[3 * i + j] = (m[i][0] * cofactor(j) / determinant) as f32;
-        }
-    }
-    projection
+    std::array::from_fn(|i| cofactor(i) / determinant)
+}
+
+/// The 3 × 3 matrix x ↦ (Σ_i x_i weights_i)·grey, by rows of inputs.
+fn onto_grey(weights: [f64; 3]) -> [f32; 9] {
+    let grey = grey();
+    std::array::from_fn(|k| (weights[k / 3] * grey[k % 3]) as f32)
+}
+
+/// The projection of colours on what is known of them: to [`BASIS`], channel 0 kept, and back.
+fn grey_projection() -> [f32; 9] {
+    onto_grey(BASIS.map(|row| row[0]))
 }
 
 /// Which part of the data is known.
@@ -53,8 +58,8 @@ fn grey_projection() -> [f32; 9] {
 enum Known {
     /// Elements where the mask is 1: `n h w c`.
     Mask(Value),
-    /// The grey value: a 3 × 3 projection.
-    Grey(Value),
+    /// The grey value: the 3 × 3 projection on it, and the matrix that makes grey noise of a draw.
+    Grey { projection: Value, noise: Value },
 }
 
 /// Imposes known data on the state of a sampler.
@@ -87,7 +92,10 @@ impl KnownData {
             let problem = format!("data of {}", graph.shape(data));
             return Err(Error::shape("colorize", problem, "give three channels"));
         }
-        let known = Known::Grey(graph.constant("grey projection", [3, 3], &grey_projection()));
+        let projection = graph.constant("grey projection", [3, 3], &grey_projection());
+        // The authors draw in the rotated space: channel 0 of a draw is the noise of the grey value.
+        let noise = graph.constant("grey noise", [3, 3], &onto_grey([1.0, 0.0, 0.0]));
+        let known = Known::Grey { projection, noise };
         Ok(Self { data, known, x_mean })
     }
 
@@ -95,7 +103,17 @@ impl KnownData {
     fn project(&self, graph: &mut Graph, difference: Value) -> Result<Value> {
         match self.known {
             Known::Mask(mask) => mul(graph, difference, mask),
-            Known::Grey(projection) => linear(graph, difference, projection, true, Epilogue::default()),
+            Known::Grey { projection, .. } => {
+                linear(graph, difference, projection, true, Epilogue::default())
+            }
+        }
+    }
+
+    /// The noise of the known part out of a draw.
+    fn noise(&self, graph: &mut Graph, z: Value) -> Result<Value> {
+        match self.known {
+            Known::Mask(_) => Ok(z),
+            Known::Grey { noise, .. } => linear(graph, z, noise, true, Epilogue::default()),
         }
     }
 
@@ -112,7 +130,7 @@ impl KnownData {
     /// [`Error::Shape`] when `prior` has not the data's shape.
     pub fn start(&self, graph: &mut Graph, prior: Value) -> Result<Value> {
         match (self.known, self.x_mean) {
-            (Known::Grey(_), XMean::Reference) => {
+            (Known::Grey { .. }, XMean::Reference) => {
                 // The authors leave out the red of the draw, not its grey.
                 let keep =
                     graph.constant("all but red", [3, 3], &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
@@ -136,6 +154,7 @@ impl Constraint for KnownData {
     ) -> Result<(Value, Value)> {
         let shape: Shape = graph.shape(x).clone();
         let z = draws.normal(graph, Purpose::KNOWN, &shape)?;
+        let z = self.noise(graph, z)?;
         let noised = combine_images(graph, &[(self.data, mean, 1.0), (z, std, 1.0)])?;
         let imposed = self.replace(graph, x, noised)?;
         let clean = scale_images(graph, self.data, mean)?;
