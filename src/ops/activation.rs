@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::{differentiated_once, flat_groups, lanes};
+use super::{flat_groups, lanes, no_gradient};
 
 /// A function applied to every element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,9 +98,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("activation")
+        no_gradient("activation", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

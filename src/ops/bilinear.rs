@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{differentiated_once, flat_groups, lanes};
+use super::{flat_groups, lanes, no_gradient};
 
 /// Longest side, so that a place times a side fits into 31 bits.
 const LONGEST: usize = 32_768;
@@ -89,9 +89,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("bilinear")
+        no_gradient("bilinear", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{differentiated_once, reduce};
+use super::{no_gradient, reduce};
 
 /// `−ln softmax(logits)[label]` of each row: `logits` is `n classes`, `labels` is `n` unsigned integers, the result `n`. A label
 /// that is no class counts as the last one, since a kernel cannot refuse it: check labels where they come from.
@@ -94,9 +94,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("cross_entropy")
+        no_gradient("cross_entropy", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::differentiated_once;
+use super::no_gradient;
 
 /// sin and cos of `2π·x·W` side by side (Tancik et al. 2020): `x` is `n`, `weight` is `m`, the result `n 2m`. The weight is fixed.
 ///
@@ -143,8 +143,8 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("embedding")
+        no_gradient("embedding", needs)
     }
 }

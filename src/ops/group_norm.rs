@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::differentiated_once;
+use super::no_gradient;
 use super::shared::norm::{self, TABLE, Variance, Walk};
 
 /// What is fixed when the op is traced.
@@ -159,9 +159,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("group_norm")
+        no_gradient("group_norm", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::differentiated_once;
+use super::no_gradient;
 use super::shared::norm::{self, TABLE, Variance, Walk};
 
 /// Added to variances, as in the authors' code.
@@ -273,9 +273,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("instance_norm")
+        no_gradient("instance_norm", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

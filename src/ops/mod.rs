@@ -69,8 +69,3 @@ fn no_gradient(op: &'static str, needs: &[bool]) -> Result<Vec<Option<Value>>> {
     }
     Ok(vec![None; needs.len()])
 }
-
-/// What the backward of a gradient op returns: samplers, losses and likelihoods need first derivatives only.
-fn differentiated_once(op: &'static str) -> Result<Vec<Option<Value>>> {
-    Err(Error::shape(op, "its gradient has no gradient of its own", "differentiate once"))
-}

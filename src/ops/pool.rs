@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{differentiated_once, flat_groups, lanes};
+use super::{flat_groups, lanes, no_gradient};
 
 /// The windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,9 +137,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("pool")
+        no_gradient("pool", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::differentiated_once;
+use super::no_gradient;
 
 /// `exp(x)/Σ exp(x)` over the last axis of `x`, in a tensor of its shape.
 ///
@@ -80,9 +80,9 @@ impl Op for Backward {
         _: &mut Graph,
         _: Node<'_>,
         _: &[Option<Value>],
-        _: &[bool],
+        needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        differentiated_once("softmax")
+        no_gradient("softmax", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {
