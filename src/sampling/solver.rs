@@ -20,6 +20,8 @@ const COLUMNS: usize = At::COLUMNS + 7;
 pub struct SolverStep {
     /// The state: the starting point before the first row, x after each.
     pub x: Value,
+    /// k of the row before: the prediction of x_0 for a diffusers scheduler, DDIM and DPM-Solver++, clamped where the table clamps.
+    pub kept: Value,
     /// Coefficients; fill with [`SolverStep::table_data`], and the counter with 0.
     pub table: Table,
 }
@@ -54,7 +56,7 @@ impl SolverStep {
         assign(graph, x, y)?;
         assign(graph, before, k)?;
         advance(graph, table.counter)?;
-        Ok(Self { x, table })
+        Ok(Self { x, kept: before, table })
     }
 
     /// The contents of the table.
