@@ -7,6 +7,7 @@
 mod container;
 pub mod diffusers;
 mod dtype;
+mod export;
 mod files;
 mod folder;
 mod model;

@@ -5,6 +5,7 @@
 mod commands;
 mod exit;
 mod model;
+mod output;
 mod print;
 mod sampler;
 mod session;

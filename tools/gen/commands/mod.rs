@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod convert;
 mod data;
 mod devices;
 mod inspect;
@@ -18,6 +19,7 @@ use crate::session::Session;
 pub enum Command {
     Sample(sample::Sample),
     Train(train::Train),
+    Convert(convert::Convert),
     Devices(devices::Devices),
     Config(config::ConfigCommand),
     Inspect(inspect::Inspect),
@@ -32,6 +34,7 @@ impl Command {
         match self {
             Self::Sample(command) => command.run(session),
             Self::Train(command) => command.run(session),
+            Self::Convert(command) => command.run(session),
             Self::Devices(command) => command.run(session),
             Self::Config(command) => command.run(),
             Self::Inspect(command) => command.run(session),

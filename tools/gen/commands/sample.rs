@@ -96,15 +96,7 @@ fn check_writable(out: &Path, form: Form) -> langevin::Result<()> {
     if form == Form::Folder {
         return std::fs::create_dir_all(out).map_err(langevin::Error::io(out));
     }
-    let folder = match out.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder to write into");
-        return Err(langevin::Error::Io { path: out.to_path_buf(), source: missing });
-    }
-    Ok(())
+    crate::output::check_writable(out)
 }
 
 /// Images of a model as the file formats want them.

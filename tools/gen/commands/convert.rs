@@ -1,0 +1,70 @@
+//! `gen convert`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::exit::Usage;
+use crate::model::ModelArgs;
+use crate::output::check_writable;
+use crate::print;
+use crate::session::Session;
+use crate::settings::ConfigArgs;
+
+/// Write a model as one safetensors file, with its configuration.
+///
+/// Reads whatever `--model` reads. The averaged weights are written where there are any; with --f16 the file takes half the room.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  gen convert checkpoint_24.pth --config ve/cifar10_ncsnpp_continuous --out cifar10.safetensors
+  gen convert runs/mine --f16 --out mine.safetensors
+  gen sample --model mine.safetensors")]
+pub struct Convert {
+    /// Weights: a .pth, safetensors or checkpoint file, a work folder of `gen train`, a diffusers folder.
+    #[arg(value_name = "FILE|DIR")]
+    model: String,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Take the weights as the optimizer left them, not their moving average.
+    #[arg(long)]
+    raw: bool,
+    /// The file to write.
+    #[arg(long, value_name = "PATH.safetensors")]
+    out: PathBuf,
+    /// Write kernels and matrices as 16-bit floats.
+    #[arg(long)]
+    f16: bool,
+    /// Print an object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Convert {
+    pub fn run(self, session: &Session) -> anyhow::Result<()> {
+        if self.out.extension().is_none_or(|e| !e.eq_ignore_ascii_case("safetensors")) {
+            let problem = format!("--out {}: it takes the name of a .safetensors file", self.out.display());
+            return Err(Usage(problem).into());
+        }
+        check_writable(&self.out)?;
+        let model = ModelArgs { model: Some(self.model), config: self.config, raw: self.raw };
+        let saved = model.open(session)?;
+        let averaged = saved.has_ema() && !self.raw;
+        saved.save(&self.out, model.which(), self.f16)?;
+        let bytes = std::fs::metadata(&self.out).map_err(langevin::Error::io(&self.out))?.len();
+        let parameters = saved.tensors(model.which()).iter().map(|(_, t)| t.len()).sum::<usize>();
+        if self.json {
+            return Ok(print::json(&json!({
+                "path": self.out, "model": saved.name, "ema": averaged, "step": saved.step, "f16": self.f16,
+                "parameters": parameters, "bytes": bytes,
+            }))?);
+        }
+        let kind = if averaged { "averaged" } else { "raw" };
+        print::line(format_args!(
+            "{parameters} parameters, {kind}, in {} ({})",
+            self.out.display(),
+            print::bytes(bytes)
+        ))?;
+        Ok(())
+    }
+}
