@@ -122,6 +122,7 @@ fn few_step_solvers_have_the_moments_of_their_recursion() {
                 steps: 12,
                 t_eps: sde.default_t_eps(),
                 denoise: true,
+                clip: None,
             };
             let table = few_step(&options).unwrap();
             let expected = table.moments(sde.as_ref(), DATA, Moments::prior(table.prior_std));

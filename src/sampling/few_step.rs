@@ -81,6 +81,9 @@ pub struct FewStepOptions<'a> {
     pub t_eps: f64,
     /// The last step goes from t_eps to no noise at all: its result is the prediction of x_0.
     pub denoise: bool,
+    /// Clamps every prediction of x_0 to ± this, where the data are known to lie; [`Solver::Heun`] makes none. At t = 1 the prediction
+    /// magnifies the network's error by σ/α, so that without a clamp few steps of a young model run away.
+    pub clip: Option<f64>,
 }
 
 /// One evaluation and update:
@@ -174,6 +177,11 @@ pub fn few_step(o: &FewStepOptions) -> Result<SolverTable> {
     {
         return Err(Error::invalid("eta", eta, "DDIM's eta lies between 0, no noise, and 1, ancestral"));
     }
+    if let Some(clip) = o.clip
+        && !(clip > 0.0 && clip.is_finite())
+    {
+        return Err(Error::invalid("clip", clip, "data lie within a finite range above 0"));
+    }
     let times = times(o)?;
     let mut nodes: Vec<Node> = times.iter().map(|&t| Node::new(t, o.sde.marginal_prob(t))).collect();
     if o.denoise {
@@ -199,7 +207,9 @@ pub fn few_step(o: &FewStepOptions) -> Result<SolverTable> {
             }
         }
     }
-    SolverTable { rows, prior_std: o.sde.prior_std(), clip: None }.checked(&o.solver.to_string())
+    // k is the score in Heun's rows.
+    let clip = o.clip.filter(|_| o.solver != Solver::Heun);
+    SolverTable { rows, prior_std: o.sde.prior_std(), clip }.checked(&o.solver.to_string())
 }
 
 /// A time of the grid with α, σ and r = σ/α there.
@@ -340,6 +350,7 @@ mod tests {
             steps,
             t_eps: 1e-2,
             denoise: false,
+            clip: None,
         }
     }
 
@@ -444,6 +455,7 @@ mod tests {
             FewStepOptions { steps: 0, ..good },
             FewStepOptions { t_eps: 0.0, ..good },
             FewStepOptions { t_eps: f64::NAN, ..good },
+            FewStepOptions { clip: Some(0.0), ..good },
             FewStepOptions { spacing: Spacing::Power { rho: 0.0 }, ..good },
             FewStepOptions { solver: Solver::Ddim { eta: 1.5 }, ..good },
             FewStepOptions { time: TimeConditioning::Discrete { levels: 0 }, ..good },

@@ -62,8 +62,16 @@ pub fn sampler_draft(
     if let Some(solver) = solver {
         let steps = steps.unwrap_or(STEPS);
         let spacing = Spacing::LogNoise;
-        let options =
-            FewStepOptions { sde: sde.as_ref(), time, solver, spacing, steps, t_eps, denoise: true };
+        let options = FewStepOptions {
+            sde: sde.as_ref(),
+            time,
+            solver,
+            spacing,
+            steps,
+            t_eps,
+            denoise: true,
+            clip: Some(1.0),
+        };
         return SamplerDraft::new(gpu, &score, Method::Solver(&few_step(&options)?), shape, choice);
     }
     let predictor = match s.predictor {

@@ -47,6 +47,9 @@ pub struct SamplerArgs {
     /// Noise of ddim, from 0 (none) to 1 (ancestral).
     #[arg(long, value_name = "F", default_value_t = 0.0)]
     eta: f64,
+    /// Of dpmpp and ddim: clamp predictions of the image to ± this, in the model's own scale; 0 does not clamp.
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    clip: f64,
     /// Relative tolerance of ode.
     #[arg(long, value_name = "F", default_value_t = 1e-5)]
     rtol: f64,
@@ -230,7 +233,9 @@ impl SamplerArgs {
         let steps = self.steps.map_or(FEW, |n| n as usize);
         let t_eps = sde.default_t_eps();
         let spacing = Spacing::LogNoise;
-        let table = few_step(&FewStepOptions { sde, time, solver, spacing, steps, t_eps, denoise: true })?;
+        let clip = (self.clip != 0.0).then_some(self.clip);
+        let table =
+            few_step(&FewStepOptions { sde, time, solver, spacing, steps, t_eps, denoise: true, clip })?;
         Ok((table, format!("{}, {steps} steps", self.sampler)))
     }
 }
