@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use crate::error::Result;
-use crate::graph::{Graph, Value};
-use crate::models::Network;
+use crate::graph::{Graph, Resources, Value};
+use crate::models::{Network, Weights};
 use crate::nn::Trace;
 use crate::ops::broadcast::scale_images;
 use crate::ops::lookup::{Table, column};
@@ -28,6 +28,30 @@ pub struct NetworkModel<'a> {
 impl Model for NetworkModel<'_> {
     fn output(&self, graph: &mut Graph, x: Value, time: Value) -> Result<Value> {
         self.network.forward(&mut Trace::new(graph, self.set), x, time)
+    }
+}
+
+/// A second network beside that of the score, such as a classifier, with parameter sets of its own.
+#[derive(Debug)]
+pub struct SecondModel<'a> {
+    /// The network.
+    pub network: &'a dyn Network,
+}
+
+impl SecondModel<'_> {
+    /// Its parameters that are trained, and those that stay as they were drawn.
+    const SETS: [&'static str; 2] = ["second weights", "second fixed"];
+
+    /// Adds its weights to what a plan needs.
+    pub fn resources(weights: &Weights, others: Resources) -> Resources {
+        others.set(Self::SETS[0], &weights.trained).set(Self::SETS[1], &weights.fixed)
+    }
+}
+
+impl Model for SecondModel<'_> {
+    fn output(&self, graph: &mut Graph, x: Value, time: Value) -> Result<Value> {
+        let [trained, fixed] = Self::SETS;
+        self.network.forward(&mut Trace::over(graph, trained, fixed), x, time)
     }
 }
 

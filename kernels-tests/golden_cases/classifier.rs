@@ -1,19 +1,22 @@
-//! The noise-conditional classifier: logits, their logarithmic softmax, and the gradient of a label's logarithmic probability.
+//! The noise-conditional classifier: logits, their logarithmic softmax, the gradient of a label's logarithmic probability, and
+//! sampling that follows it.
 
 use langevin::models::{self, Config, names};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::case::{Case, Tensor};
 use crate::check::{self, Report};
 use crate::context::Context;
+use crate::guided;
 use crate::network::{Loaded, problem};
 
 /// Runs a case of `classifier/`.
 pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     if case.key("config")?.get("score_model").is_some() {
-        return Err("class-conditional sampling has no runner".into());
+        return guided::run(case, context);
     }
-    let loaded = network(case, context)?;
+    let side = case.key("config")?["image_size"].clone();
+    let loaded = network(case, context, &side)?;
     let input = |name: &str| case.tensor(&format!("in.{name}"));
     let (x, sigma, labels) = (input("x")?, input("sigma")?, input("labels")?);
     let logits = loaded.run(&x, &sigma, None, false)?.take("out.y").ok_or("no logits")?;
@@ -32,11 +35,12 @@ pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     check::check(case, &outputs)
 }
 
-/// The classifier of the case, with its flax tensors.
-pub fn network(case: &Case, context: &Context) -> Result<Loaded, String> {
+/// The classifier of the case, with its flax tensors, for images of another side than its own where that is asked for: no parameter
+/// depends on it.
+pub fn network(case: &Case, context: &Context, side: &Value) -> Result<Loaded, String> {
     let config = case.key("config")?;
     let tree = json!({
-        "data": {"image_size": config["image_size"], "num_channels": 3},
+        "data": {"image_size": side, "num_channels": config["preprocess_mean"].as_array().map(Vec::len)},
         "model": {
             "name": "wideresnet_noise_conditional",
             "blocks_per_group": config["blocks_per_group"],

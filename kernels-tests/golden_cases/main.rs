@@ -14,6 +14,7 @@ mod context;
 mod diffusers;
 mod fields;
 mod full;
+mod guided;
 mod init;
 mod layer;
 mod likelihood;

@@ -38,9 +38,11 @@ impl Loaded {
         Self::new(network, names, context, |name| case.tensor(&format!("{prefix}{name}")))
     }
 
-    /// The shared weights `model` of the case's category; tensors `override.param.<name>` of the case replace theirs.
+    /// The shared weights `model` of the case's category, or `category/model`; tensors `override.param.<name>` of the case replace
+    /// theirs.
     pub fn shared(case: &Case, context: &Context, model: &str) -> Result<Self, String> {
-        let category = case.id.split('/').next().unwrap_or_default();
+        let own = case.id.split('/').next().unwrap_or_default();
+        let (category, model) = model.split_once('/').unwrap_or((own, model));
         let shared = context.model(category, model)?;
         let config = Config::from_json(shared.key("config")?).map_err(problem)?;
         let network = models::build(&config).map_err(problem)?;

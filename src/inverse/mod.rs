@@ -1,7 +1,10 @@
-//! Inverse problems with an unconditional model: inpainting and colorization (appendix I.2 and I.3 of Song et al. 2021).
+//! Inverse problems with an unconditional model: inpainting and colorization (appendix I.2 and I.3 of Song et al. 2021), and
+//! sampling one class with the help of a classifier ([`class`], appendix I.1).
 //!
 //! After every update the known part of the state is replaced by the data, noised to the same t. Inpainting knows pixels;
 //! colorization knows one channel of a rotated colour space.
+
+pub mod class;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Value};

@@ -17,6 +17,7 @@ pub struct Trace<'g> {
     /// The graph that receives the ops.
     pub graph: &'g mut Graph,
     set: &'g str,
+    fixed: &'g str,
     dropout: Option<Source>,
     dropouts: usize,
 }
@@ -24,7 +25,12 @@ pub struct Trace<'g> {
 impl<'g> Trace<'g> {
     /// A pass without dropout, over the parameters of `set` and of [`FIXED`].
     pub fn new(graph: &'g mut Graph, set: &'g str) -> Self {
-        Self { graph, set, dropout: None, dropouts: 0 }
+        Self::over(graph, set, FIXED)
+    }
+
+    /// The same with another set for the tensors that stay as they were drawn: for the second of two networks in one graph.
+    pub fn over(graph: &'g mut Graph, set: &'g str, fixed: &'g str) -> Self {
+        Self { graph, set, fixed, dropout: None, dropouts: 0 }
     }
 
     /// The same with dropout: for training.
@@ -34,7 +40,7 @@ impl<'g> Trace<'g> {
 
     /// The value of a parameter.
     pub(crate) fn param(&mut self, param: &Param) -> Result<Value> {
-        let set = if param.trainable { self.set } else { FIXED };
+        let set = if param.trainable { self.set } else { self.fixed };
         self.graph.parameter(set, &param.name, param.shape.as_slice())
     }
 
@@ -50,9 +56,9 @@ impl<'g> Trace<'g> {
 
     /// Runs `body` with `name` in front of the names of what it appends.
     pub(crate) fn scoped<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
-        let (set, dropout, dropouts) = (self.set, self.dropout, self.dropouts);
+        let (set, fixed, dropout, dropouts) = (self.set, self.fixed, self.dropout, self.dropouts);
         let (result, dropouts) = self.graph.scoped(name, |graph| {
-            let mut inner = Trace { graph, set, dropout, dropouts };
+            let mut inner = Trace { graph, set, fixed, dropout, dropouts };
             let result = body(&mut inner);
             (result, inner.dropouts)
         });

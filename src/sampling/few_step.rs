@@ -99,6 +99,8 @@ pub struct SolverRow {
     pub t: f64,
     /// The network's time argument.
     pub argument: f64,
+    /// The standard deviation of p(x_t | x_0), which a guiding classifier is told.
+    pub std: f64,
     /// What the raw output is multiplied by: the result is the score for the solvers of this file, and the
     /// prediction as the model was trained to give it for diffusers' schedulers.
     pub output_scale: f64,
@@ -139,6 +141,7 @@ impl SolverTable {
         for (i, r) in self.rows.iter().enumerate() {
             let all = [
                 r.argument,
+                r.std,
                 r.output_scale,
                 r.kept_x,
                 r.kept_output,
@@ -271,6 +274,7 @@ fn row(o: &FewStepOptions, s: Node) -> SolverRow {
     SolverRow {
         t: s.t,
         argument: c.argument,
+        std: s.std,
         output_scale: c.score_scale,
         kept_x: 1.0 / s.mean,
         kept_output: s.std * s.ratio,

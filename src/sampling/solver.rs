@@ -65,7 +65,7 @@ impl SolverStep {
         for r in &table.rows {
             let asked = Conditioning { argument: r.argument, score_scale: r.output_scale };
             let behind = [r.kept_x, r.kept_output, r.x, r.output, r.kept, r.kept_before, r.noise];
-            data.extend(At::row(asked, 0.0).iter().chain(&behind).map(|&v| v as f32));
+            data.extend(At::row(asked, r.std).iter().chain(&behind).map(|&v| v as f32));
         }
         data
     }

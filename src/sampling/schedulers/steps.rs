@@ -86,6 +86,7 @@ impl BetaScheduler {
         SolverRow {
             t: timestep as f64 / self.num_train_timesteps as f64,
             argument: timestep as f64,
+            std: noise,
             output_scale: 1.0,
             kept_x,
             kept_output,
