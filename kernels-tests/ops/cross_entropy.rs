@@ -1,7 +1,7 @@
 //! Cross-entropy of logits against labels.
 
 use langevin::graph::Graph;
-use langevin::ops::cross_entropy::{cross_entropy, cross_entropy_mean};
+use langevin::ops::cross_entropy::{correct, cross_entropy, cross_entropy_mean};
 
 use crate::harness::OpCase;
 use crate::op_tests;
@@ -15,10 +15,13 @@ fn cases() -> Vec<OpCase> {
     for &(n, classes) in SIZES {
         let logits = Tensor::normal(&[n, classes], 1);
         cases.push(each(logits.clone()));
+        cases.push(hits(logits.clone()));
         cases.push(mean(logits));
     }
     // A sure answer, a sure mistake, and logits that overflow when exponentiated.
     cases.push(each(Tensor::new(&[2, 3], vec![300.0, -300.0, 0.0, 300.0, -300.0, 0.0])));
+    // The labels are 0 and 1: the first among equals is a hit, the second is none.
+    cases.push(hits(Tensor::new(&[2, 3], vec![1.0, 1.0, 0.0, 1.0, 1.0, 0.0])));
     cases
 }
 
@@ -39,6 +42,17 @@ fn each(logits: Tensor) -> OpCase {
         |t| reference::forward(&t[0], &labels(&t[0])),
     )
     .gradient(|t, grad| vec![reference::backward(&t[0], &labels(&t[0]), grad)])
+    .integers(&[1])
+    .per_image(&[0, 1])
+}
+
+fn hits(logits: Tensor) -> OpCase {
+    OpCase::new(
+        format!("hits of {:?} from {}", logits.shape, logits.data[0]),
+        inputs(logits),
+        |g, v| correct(g, v[0], v[1]),
+        |t| reference::correct(&t[0], &labels(&t[0])),
+    )
     .integers(&[1])
     .per_image(&[0, 1])
 }

@@ -24,6 +24,16 @@ pub fn backward(logits: &Tensor, labels: &[usize], grad_y: &Tensor) -> Tensor {
     grad
 }
 
+/// 1 where the label is the first class with the largest logit.
+pub fn correct(logits: &Tensor, labels: &[usize]) -> Tensor {
+    let rows = logits.data.chunks(logits.shape[1]).zip(labels);
+    let hit = |(row, &label): (&[f64], &usize)| {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        f64::from(u8::from(row.iter().position(|&v| v == largest) == Some(label)))
+    };
+    Tensor::new(&[labels.len()], rows.map(hit).collect())
+}
+
 #[test]
 fn gradient_is_right() {
     let labels = [2, 0, 4];

@@ -12,6 +12,21 @@ use super::{no_gradient, reduce};
 /// # Errors
 /// [`Error::Shape`] when `logits` is no matrix with columns, or `labels` has not one unsigned integer for each row.
 pub fn cross_entropy(graph: &mut Graph, logits: Value, labels: Value) -> Result<Value> {
+    let n = check(graph, logits, labels)?;
+    Ok(graph.push1(Forward, &[logits, labels], [n]))
+}
+
+/// 1 for each row whose label has the largest logit, the first among equals, else 0: `n`, whose mean is the accuracy. It has no gradient.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub fn correct(graph: &mut Graph, logits: Value, labels: Value) -> Result<Value> {
+    let n = check(graph, logits, labels)?;
+    Ok(graph.push1(Correct, &[logits, labels], [n]))
+}
+
+/// The number of rows.
+fn check(graph: &Graph, logits: Value, labels: Value) -> Result<usize> {
     let (&[n, 1..=usize::MAX], DType::U32) = (graph.shape(logits).dims(), graph.dtype(labels)) else {
         let problem = format!("logits {} with labels of {:?}", graph.shape(logits), graph.dtype(labels));
         return Err(Error::shape("cross_entropy", problem, "give n rows of logits and n unsigned integers"));
@@ -20,7 +35,7 @@ pub fn cross_entropy(graph: &mut Graph, logits: Value, labels: Value) -> Result<
         let problem = format!("logits {} with labels {}", graph.shape(logits), graph.shape(labels));
         return Err(Error::shape("cross_entropy", problem, "give one label for each row"));
     }
-    Ok(graph.push1(Forward, &[logits, labels], [n]))
+    Ok(n)
 }
 
 /// The mean of [`cross_entropy`] over the rows, `1`.
@@ -101,5 +116,32 @@ impl Op for Backward {
 
     fn flops(&self, io: &Io) -> f64 {
         4.0 * io.input(0).elements() as f64
+    }
+}
+
+#[derive(Debug)]
+struct Correct;
+
+impl Op for Correct {
+    fn stem(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        vec![by_row("cross_entropy/correct.wgsl", io, io.input(0))]
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        no_gradient("cross_entropy", needs)
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        2.0 * io.input(0).elements() as f64
     }
 }

@@ -1,7 +1,9 @@
 //! The loss on images that are not trained on: one replayed plan, no dropout, the same draws at every evaluation.
 
-use super::loss::{LossInputs, Objective, Reduction, Row};
+use super::classes::labelled;
+use super::loss::{Loss, LossInputs, Objective, Reduction, Row};
 use super::step::{StepSettings, Trainable};
+use crate::data::Loader;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{DType, Draft, DraftOptions, Graph, ParameterSet, Plan, Resources, Shape, Value};
@@ -19,6 +21,7 @@ pub struct Evaluation {
     z: Value,
     source: Source,
     loss: Value,
+    accuracy: Option<Value>,
     shape: [usize; 4],
     reduction: Reduction,
     seed: u64,
@@ -41,7 +44,7 @@ impl Evaluation {
         let mut graph = Graph::new();
         let g = &mut graph;
         let full = Shape::from(shape);
-        let inputs = LossInputs::new(g, &full);
+        let inputs = LossInputs::new(g, &full, reduction);
         let step = g.state("batch number", [1], DType::U32);
         let source =
             Source { seed: g.input_u32("seed", [2]), images: g.input_u32("image numbers", [shape[0]]), step };
@@ -51,16 +54,18 @@ impl Evaluation {
         };
         let x = inputs.perturbed(g, z)?;
         let output = network.output(g, x, inputs.argument, None)?;
-        let loss = inputs.loss(g, output, z)?.loss;
+        let Loss { loss, accuracy, .. } = inputs.loss(g, output, z)?;
+        let kept: Vec<Value> = [Some(loss), accuracy].into_iter().flatten().collect();
         let options = DraftOptions { choice: settings.choice.clone(), ..DraftOptions::default() };
-        let draft = Draft::new(g, &[loss], gpu.capabilities(), options)?;
+        let draft = Draft::new(g, &kept, gpu.capabilities(), options)?;
         let plan = draft.build(gpu, Resources::new().set("weights", weights).set("fixed", fixed))?;
         if !recorded_noise {
             plan.write_u32(source.seed, &[seed as u32, (seed >> 32) as u32])?;
             let numbers: Vec<u32> = (0..shape[0] as u32).collect();
             plan.write_u32(source.images, &numbers)?;
         }
-        Ok(Self { plan, inputs, z, source, loss, shape, reduction, seed, recorded: recorded_noise })
+        let recorded = recorded_noise;
+        Ok(Self { plan, inputs, z, source, loss, accuracy, shape, reduction, seed, recorded })
     }
 
     /// The levels of batch `number`, always the same.
@@ -93,7 +98,37 @@ impl Evaluation {
                 self.plan.write(value, &data)?;
             }
         }
+        if let Some((value, classes)) = self.inputs.classes(rows, n) {
+            self.plan.write_u32(value, &classes)?;
+        }
         self.plan.run()?;
         Ok(self.plan.read(self.loss)?.first().copied().map_or(f64::NAN, f64::from))
+    }
+
+    /// The mean loss of all batches of `images`, and of a classifier the accuracy.
+    ///
+    /// # Errors
+    /// What the data and the device report.
+    pub fn over(&mut self, objective: &Objective, images: &mut Loader) -> Result<(f64, Option<f64>)> {
+        let (mut sum, mut found, mut count, mut number) = (0.0, None, 0, 0);
+        while let Some(batch) = images.next_batch()? {
+            let n = batch.shape[0];
+            let rows = labelled(self.rows(objective, number, n)?, &batch.labels);
+            sum += n as f64 * self.loss(number, batch.as_f32().unwrap_or_default(), &rows, None)?;
+            found = self.accuracy()?.map(|share| found.unwrap_or(0.0) + n as f64 * share);
+            count += n;
+            number += 1;
+        }
+        let count = count.max(1) as f64;
+        Ok((sum / count, found.map(|found: f64| found / count)))
+    }
+
+    /// Of a classifier: the share of the images of the last batch whose class it found.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn accuracy(&self) -> Result<Option<f64>> {
+        let read = self.accuracy.map(|value| self.plan.read(value)).transpose()?;
+        Ok(read.and_then(|data| data.first().copied()).map(f64::from))
     }
 }

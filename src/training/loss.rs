@@ -1,12 +1,14 @@
 //! The training objectives: what is done to an image, what the network is asked, and how the answer is weighed.
 //!
 //! Every objective of the authors is one form: the network sees `mean·x + std·z` at `argument`, and image i costs
-//! `weight·Σ (output·model_output + noise·z)²`. The numbers per image are worked out here in f64; the sums run on the device.
+//! `weight·Σ (output·model_output + noise·z)²`, or the cross-entropy of a classifier's logits. The numbers per image are worked out here
+//! in f64; the sums run on the device.
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Value};
+use crate::ops::cross_entropy::{correct, cross_entropy};
 use crate::ops::{broadcast, elementwise, reduce};
 use crate::random::Stream;
 use crate::sde::{Sde, TimeConditioning};
@@ -37,6 +39,13 @@ pub enum Objective {
         /// √(1 − ᾱ) of each label.
         stds: Vec<f64>,
     },
+    /// The class of a noisy image, by a classifier that is told std(t) (Song et al. 2021, appendix I.1).
+    Classification {
+        /// The forward SDE.
+        sde: Arc<dyn Sde>,
+        /// The smallest t.
+        t_eps: f64,
+    },
 }
 
 /// A noise level: a time, or an index into the table.
@@ -63,6 +72,8 @@ pub struct Row {
     pub noise: f64,
     /// What the squared residual costs, before the reduction over pixels.
     pub weight: f64,
+    /// The image's class: what a classifier should say.
+    pub class: u32,
 }
 
 impl Objective {
@@ -71,7 +82,9 @@ impl Objective {
         let label = |levels: usize, u: f64| Level::Label(((u * levels as f64) as usize).min(levels - 1));
         let u = stream.uniform();
         match self {
-            Self::Continuous { t_eps, .. } => Level::Time(u * (1.0 - t_eps) + t_eps),
+            Self::Continuous { t_eps, .. } | Self::Classification { t_eps, .. } => {
+                Level::Time(u * (1.0 - t_eps) + t_eps)
+            }
             Self::Smld { sigmas } => label(sigmas.len(), u),
             Self::Ddpm { means, .. } => label(means.len(), u),
         }
@@ -101,17 +114,30 @@ impl Objective {
                     output: asked.score_scale * marginal.std,
                     noise: 1.0,
                     weight,
+                    class: 0,
+                })
+            }
+            (Self::Classification { sde, .. }, Level::Time(t)) => {
+                let marginal = sde.marginal_prob(t);
+                Ok(Row {
+                    argument: marginal.std,
+                    mean: marginal.mean,
+                    std: marginal.std,
+                    output: 0.0,
+                    noise: 0.0,
+                    weight: 1.0,
+                    class: 0,
                 })
             }
             (Self::Smld { sigmas }, Level::Label(i)) => {
                 let &std = sigmas.get(i).ok_or_else(|| outside(sigmas.len()))?;
-                Ok(Row { argument: i as f64, mean: 1.0, std, output: std, noise: 1.0, weight: 1.0 })
+                Ok(Row { argument: i as f64, mean: 1.0, std, output: std, noise: 1.0, weight: 1.0, class: 0 })
             }
             (Self::Ddpm { means, stds }, Level::Label(i)) => {
                 let (&mean, &std) = means.get(i).zip(stds.get(i)).ok_or_else(|| outside(means.len()))?;
-                Ok(Row { argument: i as f64, mean, std, output: 1.0, noise: -1.0, weight: 1.0 })
+                Ok(Row { argument: i as f64, mean, std, output: 1.0, noise: -1.0, weight: 1.0, class: 0 })
             }
-            (Self::Continuous { .. }, Level::Label(_)) => {
+            (Self::Continuous { .. } | Self::Classification { .. }, Level::Label(_)) => {
                 Err(Error::invalid("level", format!("{level:?}"), "this objective takes a time"))
             }
             (Self::Smld { sigmas }, Level::Time(_)) => Err(outside(sigmas.len())),
@@ -120,13 +146,15 @@ impl Objective {
     }
 }
 
-/// How the squared residual of an image becomes its loss.
+/// How the answer for an image becomes its loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
-    /// The mean over pixels and channels (`training.reduce_mean`).
+    /// The mean of the squared residual over pixels and channels (`training.reduce_mean`).
     Mean,
-    /// Half the sum.
+    /// Half its sum.
     HalfSum,
+    /// The cross-entropy of logits and class.
+    CrossEntropy,
 }
 
 /// The values of a traced loss.
@@ -142,6 +170,8 @@ pub struct LossInputs {
     residual: [Value; 2],
     /// Weight of each image, and of its gradient: `n` each.
     weight: [Value; 2],
+    /// The class of each image, for a classifier: `n`.
+    classes: Option<Value>,
 }
 
 /// A traced loss.
@@ -149,21 +179,24 @@ pub struct LossInputs {
 pub struct Loss {
     /// The mean loss of the batch: one number.
     pub loss: Value,
-    /// The network's output.
+    /// What the backward pass begins with: the network's output, or each image's cross-entropy.
     pub output: Value,
-    /// The gradient of the loss by the output: the seed of the backward pass.
+    /// The gradient of the loss by it: the seed of the backward pass.
     pub seed: Value,
+    /// Of a classifier: the share of the images whose class it found, one number.
+    pub accuracy: Option<Value>,
 }
 
 impl LossInputs {
     /// The inputs for a batch of `shape` (`n h w c`).
-    pub fn new(graph: &mut Graph, shape: &Shape) -> Self {
+    pub fn new(graph: &mut Graph, shape: &Shape, reduction: Reduction) -> Self {
         let n = shape[0];
         let mut each = |name: &str| graph.input(name, [n]);
         let (argument, marginal) = (each("time argument"), [each("mean"), each("std")]);
         let residual = [each("factor of the output"), each("factor of the noise")];
         let weight = [each("weight"), each("weight of the gradient")];
-        Self { images: graph.input("images", shape.clone()), argument, marginal, residual, weight }
+        let classes = (reduction == Reduction::CrossEntropy).then(|| graph.input_u32("classes", [n]));
+        Self { images: graph.input("images", shape.clone()), argument, marginal, residual, weight, classes }
     }
 
     /// What the network sees: `mean·x + std·z`.
@@ -174,13 +207,33 @@ impl LossInputs {
 
     /// The loss of an `output` of the network at [`LossInputs::perturbed`].
     pub fn loss(&self, graph: &mut Graph, output: Value, z: Value) -> Result<Loss> {
+        if let Some(classes) = self.classes {
+            return self.classification(graph, output, classes);
+        }
         let [of_output, of_noise] = self.residual;
         let residual = broadcast::combine_images(graph, &[(output, of_output, 1.0), (z, of_noise, 1.0)])?;
         let squares = reduce::sum_squares_images(graph, residual)?;
         let each = elementwise::mul(graph, squares, self.weight[0])?;
         let loss = reduce::sum_all(graph, each)?;
         let seed = broadcast::scale_images(graph, residual, self.weight[1])?;
-        Ok(Loss { loss, output, seed })
+        Ok(Loss { loss, output, seed, accuracy: None })
+    }
+
+    fn classification(&self, graph: &mut Graph, logits: Value, classes: Value) -> Result<Loss> {
+        let [weight, seed] = self.weight;
+        let losses = cross_entropy(graph, logits, classes)?;
+        let each = elementwise::mul(graph, losses, weight)?;
+        let loss = reduce::sum_all(graph, each)?;
+        let found = correct(graph, logits, classes)?;
+        let found = elementwise::mul(graph, found, weight)?;
+        let accuracy = Some(reduce::sum_all(graph, found)?);
+        Ok(Loss { loss, output: losses, seed, accuracy })
+    }
+
+    /// The contents of the input of classes for a batch, where there is one; behind `rows` the batch is padding.
+    pub fn classes(&self, rows: &[Row], n: usize) -> Option<(Value, Vec<u32>)> {
+        let class = |i: usize| rows.get(i).or(rows.last()).map_or(0, |r| r.class);
+        Some((self.classes?, (0..n).map(class).collect()))
     }
 
     /// The contents of the inputs of `n` numbers for a batch: (value, data). Behind `rows` the batch is padding, which costs nothing.
@@ -196,7 +249,12 @@ impl LossInputs {
         let share = match reduction {
             Reduction::Mean => 1.0 / size as f64,
             Reduction::HalfSum => 0.5,
+            Reduction::CrossEntropy => 1.0,
         } / batch as f64;
+        let of_gradient = |r: &Row| match reduction {
+            Reduction::CrossEntropy => r.weight * share,
+            Reduction::Mean | Reduction::HalfSum => 2.0 * r.weight * share * r.output,
+        };
         let column = |f: &dyn Fn(&Row) -> f64| -> Vec<f32> {
             // Padding repeats the last row, so that the network sees nothing strange.
             (0..n).filter_map(|i| rows.get(i).or(rows.last())).map(|r| f(r) as f32).collect()
@@ -211,7 +269,7 @@ impl LossInputs {
             (self.residual[0], column(&|r| r.output)),
             (self.residual[1], column(&|r| r.noise)),
             (self.weight[0], masked(&|r| r.weight * share)),
-            (self.weight[1], masked(&|r| 2.0 * r.weight * share * r.output)),
+            (self.weight[1], masked(&of_gradient)),
         ]
     }
 }

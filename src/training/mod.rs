@@ -29,6 +29,7 @@
 //! [`StepDraft`] and [`TrainStep`] are the step alone: perturbation, forward, loss, backward, clipping, Adam and the moving average in
 //! one plan, or one plan a micro-batch where a whole batch does not fit the device.
 
+mod classes;
 mod evaluation;
 mod kernels;
 pub mod loss;

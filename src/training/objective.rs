@@ -38,15 +38,14 @@ pub fn time_of(config: &Config) -> TimeConditioning {
 
 impl Objective {
     /// The objective of a configuration, as the authors' `get_step_fn` picks it: denoising score matching where time is continuous,
-    /// else SMLD for VE and DDPM for VP.
+    /// else SMLD for VE and DDPM for VP. A classifier learns the classes of noisy images, in continuous time.
     ///
     /// # Errors
     /// [`Error::Invalid`] for combinations that have no loss.
     pub fn of(config: &Config) -> Result<Self> {
         let (m, t) = (&config.model, &config.training);
         if m.name == ModelName::Wideresnet {
-            let problem = "a classifier has no score matching loss; train it with cross-entropy";
-            return Err(Error::invalid("model.name", m.name, problem));
+            return Ok(Self::Classification { sde: sde_of(config)?, t_eps: T_EPS });
         }
         if !t.continuous && t.likelihood_weighting {
             let problem = "likelihood weighting needs training.continuous = true";
@@ -73,9 +72,13 @@ impl Objective {
 }
 
 impl Reduction {
-    /// `training.reduce_mean`.
+    /// That of a classifier, or what `training.reduce_mean` says.
     pub fn of(config: &Config) -> Self {
-        if config.training.reduce_mean { Self::Mean } else { Self::HalfSum }
+        match (config.model.name, config.training.reduce_mean) {
+            (ModelName::Wideresnet, _) => Self::CrossEntropy,
+            (_, true) => Self::Mean,
+            (_, false) => Self::HalfSum,
+        }
     }
 }
 

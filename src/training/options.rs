@@ -62,6 +62,8 @@ pub struct Figures {
     pub loss: f64,
     /// Mean norm of the gradient before clipping over the same steps.
     pub grad_norm: f64,
+    /// Of a classifier: the share of the noisy images over the same steps whose class it found.
+    pub accuracy: Option<f64>,
     /// Steps skipped since the beginning because a gradient was not finite.
     pub skipped: u64,
     /// Images a second since the last line.
@@ -101,6 +103,8 @@ pub enum Event<'a> {
         step: u64,
         /// Mean loss.
         loss: f64,
+        /// Of a classifier: the share of the noisy images whose class it found.
+        accuracy: Option<f64>,
     },
     /// A checkpoint survives a loss of power from here on.
     Saved {

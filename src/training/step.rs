@@ -81,6 +81,8 @@ struct Values {
     z: Value,
     counters: Value,
     loss: Value,
+    /// Of a classifier: the sum of the accuracies since the host last set it to 0.
+    accuracy_sum: Option<Value>,
 }
 
 /// Values of the optimizer's part: of the same graph, or of one of its own.
@@ -148,6 +150,8 @@ pub struct Figure {
     pub loss_sum: f64,
     /// Sum of the norms since the last call.
     pub grad_norm_sum: f64,
+    /// Of a classifier: sum of the accuracies since the last call.
+    pub accuracy_sum: Option<f64>,
     /// Steps done.
     pub steps: u64,
     /// Steps that updated the parameters.
@@ -170,7 +174,7 @@ impl StepDraft {
         let shape = Shape::from(settings.shape);
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = LossInputs::new(g, &shape);
+        let inputs = LossInputs::new(g, &shape, settings.reduction);
         let counters = g.state("counters", [COUNTERS], DType::U32);
         let source = Source {
             seed: g.input_u32("seed", [2]),
@@ -184,6 +188,15 @@ impl StepDraft {
         let x = inputs.perturbed(g, z)?;
         let output = network.output(g, x, inputs.argument, Some(source))?;
         let loss = inputs.loss(g, output, z)?;
+        // Micro-batches replay this graph, so its own sum is that of the whole step.
+        let accuracy_sum = match loss.accuracy {
+            Some(accuracy) => {
+                let sum = g.state("sum of accuracies", [1], DType::F32);
+                accumulate(g, sum, accuracy)?;
+                Some(sum)
+            }
+            None => None,
+        };
 
         let wanted = g.parameters("weights");
         let grads = g.backward(&[(loss.output, loss.seed)], &wanted)?;
@@ -202,8 +215,8 @@ impl StepDraft {
         let limit = gpu.capabilities().max_binding;
         let manifest = network.manifest().clone();
         let layouts = Layouts::new(&manifest, &trained, limit)?;
-        let values =
-            Values { inputs, seed: source.seed, images: source.images, z, counters, loss: loss.loss };
+        let (seed, images) = (source.seed, source.images);
+        let values = Values { inputs, seed, images, z, counters, loss: loss.loss, accuracy_sum };
 
         let device = gpu.capabilities();
         let options = DraftOptions { choice: settings.choice.clone(), ..DraftOptions::default() };

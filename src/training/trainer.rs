@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::classes::{check_classes, labelled};
 use super::evaluation::Evaluation;
 use super::kernels::KernelRecord;
 use super::loss::{Objective, Reduction, Row};
@@ -89,10 +90,15 @@ impl Trainer {
         network: Box<dyn Trainable>,
         data: Arc<Dataset>,
         folder: impl Into<PathBuf>,
-        options: TrainerOptions,
+        mut options: TrainerOptions,
     ) -> Result<Self> {
         let objective = Objective::of(&config)?;
         check_data(&config, &data)?;
+        if matches!(objective, Objective::Classification { .. }) {
+            check_classes(&config, &data)?;
+            // Nothing is drawn from a classifier.
+            options.samples = None;
+        }
         let mut folder = WorkFolder::open(folder)?;
         let loaded = folder.load()?;
         if let (Some(loaded), false) = (&loaded, options.resume) {
@@ -187,7 +193,7 @@ impl Trainer {
         while going && self.done < t.n_iters {
             let Some(batch) = loader.next_batch()? else { break };
             clock.wait += loader.last_wait();
-            let rows = self.rows(self.done)?;
+            let rows = labelled(self.rows(self.done)?, &batch.labels);
             let images = batch.as_f32().unwrap_or_default();
             self.step.run(&StepBatch { images, rows: &rows, noise: None })?;
             self.position = batch.next;
@@ -205,7 +211,7 @@ impl Trainer {
                 let figures = self.figures(&mut clock, memory.total(), self.done)?;
                 if figures.step_count > 0 {
                     let f = figures.figures;
-                    let values = [
+                    let mut values = vec![
                         ("loss", f.loss),
                         ("grad_norm", f.grad_norm),
                         ("images_per_second", f.images_per_second),
@@ -213,6 +219,7 @@ impl Trainer {
                         ("memory_mib", f.memory as f64 / f64::from(1 << 20)),
                         ("skipped", f.skipped as f64),
                     ];
+                    values.extend(f.accuracy.map(|accuracy| ("accuracy", accuracy)));
                     metrics.write(f.step, &values)?;
                     events.scalars(f.step, &values)?;
                     events.flush()?;
@@ -224,10 +231,12 @@ impl Trainer {
                 }
             }
             if let (true, Some(evaluation)) = (evaluate, &mut evaluation) {
-                let loss = self.evaluate(evaluation)?;
-                metrics.write(self.done, &[("eval_loss", loss)])?;
-                events.scalars(self.done, &[("eval_loss", loss)])?;
-                going &= progress.event(Event::Evaluated { step: self.done, loss });
+                let (loss, accuracy) = self.evaluate(evaluation)?;
+                let mut values = vec![("eval_loss", loss)];
+                values.extend(accuracy.map(|accuracy| ("eval_accuracy", accuracy)));
+                metrics.write(self.done, &values)?;
+                events.scalars(self.done, &values)?;
+                going &= progress.event(Event::Evaluated { step: self.done, loss, accuracy });
             }
             if save {
                 self.save()?;
@@ -251,7 +260,7 @@ impl Trainer {
         Ok(Outcome { step: self.done, complete: self.done >= t.n_iters })
     }
 
-    /// The numbers of the images of a step: functions of the seed and the step alone.
+    /// The numbers of the images of a step, but for their classes: functions of the seed and the step alone.
     fn rows(&self, step: u64) -> Result<Vec<Row>> {
         let mut stream = Stream::new(self.config.seed, Purpose::TIME.word(), step as u32);
         let draw = |_| self.objective.row(self.objective.draw(&mut stream));
@@ -276,23 +285,15 @@ impl Trainer {
         Evaluation::new(&self.gpu, self.network.as_ref(), &state.ema, &state.fixed, &settings).map(Some)
     }
 
-    fn evaluate(&self, evaluation: &mut Evaluation) -> Result<f64> {
+    /// The mean loss, and of a classifier the accuracy.
+    fn evaluate(&self, evaluation: &mut Evaluation) -> Result<(f64, Option<f64>)> {
         let mut config = LoaderConfig::evaluation(self.step.settings().shape[0]);
         config.values = Values::F32 { dequantize: false, centered: self.config.data.centered };
         let images = self.data.subset(Split::Test)?;
         // The first images of a sorted set are of one class.
         let images = images.take(config.batch * self.options.evaluation_batches, self.config.seed);
         let mut loader = Loader::new(images, config, LoaderState::default())?;
-        let (mut sum, mut count, mut number) = (0.0, 0, 0);
-        while let Some(batch) = loader.next_batch()? {
-            let n = batch.shape[0];
-            let rows = evaluation.rows(&self.objective, number, n)?;
-            let images = batch.as_f32().unwrap_or_default();
-            sum += n as f64 * evaluation.loss(number, images, &rows, None)?;
-            count += n;
-            number += 1;
-        }
-        Ok(sum / count.max(1) as f64)
+        evaluation.over(&self.objective, &mut loader)
     }
 
     /// Reads the device's figures; says whether a step was skipped since the last time, and why.
@@ -306,6 +307,7 @@ impl Trainer {
             step,
             loss: mean(figure.loss_sum),
             grad_norm: mean(figure.grad_norm_sum),
+            accuracy: figure.accuracy_sum.map(mean),
             skipped: figure.skipped,
             images_per_second: (count as usize * self.config.training.batch_size) as f64 / seconds,
             wait: clock.wait.as_secs_f64() / seconds,

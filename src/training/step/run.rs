@@ -53,6 +53,9 @@ impl TrainStep {
                     self.gradient.write(value, &data)?;
                 }
             }
+            if let Some((value, classes)) = self.values.inputs.classes(rows, n) {
+                self.gradient.write_u32(value, &classes)?;
+            }
             self.gradient.run()?;
             if split {
                 self.add_up(part == 0)?;
@@ -114,19 +117,24 @@ impl TrainStep {
     pub fn figure(&mut self) -> Result<Figure> {
         self.queued.clear();
         let plan = self.optimizer();
-        let one = |value| -> Result<f64> { Ok(plan.read(value)?.first().copied().map_or(0.0, f64::from)) };
+        let first = |data: Vec<f32>| data.first().copied().map_or(0.0, f64::from);
+        let one = |value| -> Result<f64> { Ok(first(plan.read(value)?)) };
         let counters = plan.read_u32(self.totals.counters)?;
         let figure = Figure {
             loss: one(self.totals.loss)?,
             grad_norm: one(self.totals.norm)?,
             loss_sum: one(self.totals.sums[0])?,
             grad_norm_sum: one(self.totals.sums[1])?,
+            accuracy_sum: self.values.accuracy_sum.map(|sum| self.gradient.read(sum)).transpose()?.map(first),
             steps: counters.first().copied().unwrap_or(0).into(),
             updates: counters.get(1).copied().unwrap_or(0).into(),
             skipped: counters.get(2).copied().unwrap_or(0).into(),
         };
         for sum in self.totals.sums {
             plan.write(sum, &[0.0])?;
+        }
+        if let Some(sum) = self.values.accuracy_sum {
+            self.gradient.write(sum, &[0.0])?;
         }
         Ok(figure)
     }

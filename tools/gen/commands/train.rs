@@ -24,7 +24,9 @@ use crate::settings::ConfigArgs;
 #[command(after_help = "Examples:
   gen train --config ve/cifar10_ncsnpp_continuous --data cifar-10-binary.tar.gz --out runs/cifar10
   gen train --config mine.toml --data photos/ --out runs/mine --set optim.lr=1e-4 --batch 32 --steps 20000
-  gen train --config mine.toml --data photos/ --out runs/mine --dry-run")]
+  gen train --config mine.toml --data photos/ --out runs/mine --dry-run
+  gen train --config ve/cifar10_ncsnpp_continuous --set model.name=wideresnet_noise_conditional \\
+            --data cifar-10-binary.tar.gz --out runs/classifier    (for gen class; classes are folders of --data)")]
 pub struct Train {
     #[command(flatten)]
     config: ConfigArgs,
@@ -124,8 +126,10 @@ impl Train {
                 Event::Step { step } => bar.set_position(step),
                 Event::Logged(figures) => {
                     bar.set_prefix(format!(
-                        ", loss {:.4}, {:.1} images/s",
-                        figures.loss, figures.images_per_second
+                        ", loss {:.4}{}, {:.1} images/s",
+                        figures.loss,
+                        found(figures.accuracy),
+                        figures.images_per_second
                     ));
                     last = Some(figures);
                     if self.json {
@@ -135,9 +139,10 @@ impl Train {
                         bar.suspend(|| session.detail(text(&figures)));
                     }
                 }
-                Event::Evaluated { step, loss } => {
+                Event::Evaluated { step, loss, accuracy } => {
+                    let share = found(accuracy);
                     bar.suspend(|| {
-                        session.detail(format_args!("step {step}: loss {loss:.4} on the test split"))
+                        session.detail(format_args!("step {step}: loss {loss:.4}{share} on the test split"))
                     });
                 }
                 Event::Saved { step } => bar.suspend(|| session.detail(format_args!("step {step}: saved"))),
@@ -160,7 +165,7 @@ impl Train {
                 json!({"step": outcome.step, "complete": true, "loss": last.map(|f| f.loss), "folder": self.out}),
             )?;
         } else {
-            let loss = last.map_or(String::new(), |f| format!(", loss {:.4}", f.loss));
+            let loss = last.map_or(String::new(), |f| format!(", loss {:.4}{}", f.loss, found(f.accuracy)));
             print::line(format_args!(
                 "{} steps done{loss}; the model is in {}",
                 outcome.step,
@@ -224,14 +229,21 @@ fn object(f: &Figures) -> serde_json::Value {
     json!({
         "step": f.step, "loss": f.loss, "grad_norm": f.grad_norm, "skipped": f.skipped,
         "images_per_second": f.images_per_second, "wait": f.wait, "memory": f.memory,
+        "accuracy": f.accuracy,
     })
+}
+
+/// A classifier's accuracy in words.
+fn found(accuracy: Option<f64>) -> String {
+    accuracy.map_or(String::new(), |share| format!(", {:.1}% found", 100.0 * share))
 }
 
 fn text(f: &Figures) -> String {
     format!(
-        "step {}: loss {:.4}, gradient {:.3}, {:.1} images/s, {:.0}% waiting for data, {} steps skipped",
+        "step {}: loss {:.4}{}, gradient {:.3}, {:.1} images/s, {:.0}% waiting for data, {} steps skipped",
         f.step,
         f.loss,
+        found(f.accuracy),
         f.grad_norm,
         f.images_per_second,
         100.0 * f.wait,
