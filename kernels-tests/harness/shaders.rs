@@ -21,7 +21,7 @@ fn devices() -> Vec<Capabilities> {
         workgroup_memory: if full { 48 << 10 } else { 16 << 10 },
         max_invocations: if full { 1024 } else { 256 },
         f16: full,
-        subgroups: full,
+        subgroups: full.then_some((8, 8)),
         timestamps: full,
         uniform_alignment: 256,
     };

@@ -46,6 +46,11 @@ const TABLE: &[Row] = &[
     row(2, [6, 7], [5, 3, 7], 3, true),
     row(2, [6, 6], [16, 8, 8], 1, false),
     row(1, [13, 13], [4, 0, 6], 5, true),
+    // More than 16 channels, as the fast kernels are chosen for; more rows than a tile; odd sizes.
+    row(3, [13, 10], [20, 16, 36], 3, true),
+    // More tiles than a Winograd workspace holds, and pixels in several chunks.
+    row(1, [48, 48], [1024, 0, 4], 3, false),
+    row(2, [23, 37], [16, 4, 36], 1, true),
     with(row(2, [8, 8], [16, 0, 16], 3, true), 2, [0, 1, 0, 1], 1),
     with(row(2, [9, 7], [5, 0, 17], 3, false), 2, [0, 1, 0, 1], 1),
     with(row(1, [10, 10], [8, 0, 8], 3, true), 2, [0, 0, 0, 0], 1),

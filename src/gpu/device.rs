@@ -34,8 +34,8 @@ pub struct Capabilities {
     pub max_invocations: u32,
     /// f16 in shaders.
     pub f16: bool,
-    /// Subgroup operations.
-    pub subgroups: bool,
+    /// Subgroup operations, with the smallest and largest size.
+    pub subgroups: Option<(u32, u32)>,
     /// Timestamp queries, also between the dispatches of a pass.
     pub timestamps: bool,
     /// Smallest alignment of uniform blocks in a buffer.
@@ -149,7 +149,7 @@ impl Gpu {
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup,
             f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            subgroups: report.subgroups.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
             timestamps: features.contains(both),
             uniform_alignment: u64::from(limits.min_uniform_buffer_offset_alignment).max(16),
         };

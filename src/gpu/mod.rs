@@ -4,6 +4,7 @@
 
 mod adapter;
 mod buffer;
+mod cache;
 mod device;
 mod pipeline;
 pub mod shader;
@@ -11,6 +12,7 @@ mod submit;
 
 pub use adapter::{AdapterReport, DeviceKind, Survey, adapters, silence_device_select, survey};
 pub use buffer::{Binding, Buffer};
+pub(crate) use cache::TuningCache;
 pub use device::{Capabilities, Counters, Gpu, Options};
 pub use pipeline::{Access, Kernel, Pipeline};
 pub use shader::Const;

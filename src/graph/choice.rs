@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::op::{Candidate, Io};
+use super::tuner::Tuner;
+use crate::gpu::{DeviceKind, Gpu};
 
 /// Picks one of the candidates of an op: given its stem, its operands and the candidates, the index of one.
 pub type Pick = dyn Fn(&str, &Io, &[Candidate]) -> usize + Send + Sync;
@@ -28,6 +30,19 @@ impl Choice {
                 Self::Classes(classes.split(',').map(|c| c.trim().to_owned()).collect())
             }
             _ => Self::Heuristic,
+        }
+    }
+
+    /// What the tool takes on a device: `LANGEVIN_KERNELS=tune` times every op's candidates ([`Tuner`]), `heuristic` and names of
+    /// classes are as in [`Choice::from_env`]. Unset, GPUs are tuned and software devices are not: the heuristic was measured on
+    /// one, and timing there takes longer than it saves.
+    pub fn for_device(gpu: &Gpu) -> Self {
+        let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
+        let software = gpu.capabilities().kind == DeviceKind::Software;
+        match asked.trim() {
+            "tune" => Tuner::new(gpu).choice(),
+            "" if !software => Tuner::new(gpu).choice(),
+            _ => Self::from_env(),
         }
     }
 

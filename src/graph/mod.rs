@@ -14,6 +14,7 @@ mod plan;
 mod schedule;
 mod shape;
 mod trace;
+mod tuner;
 
 pub use backward::Sum;
 pub use choice::{Choice, Pick};
@@ -23,3 +24,4 @@ pub use parameters::{ParameterLayout, ParameterSet, Slot};
 pub use plan::{Plan, Resources};
 pub use shape::{DType, Shape};
 pub use trace::{Graph, Value};
+pub use tuner::Tuner;

@@ -180,6 +180,11 @@ impl Candidate {
         }
     }
 
+    /// Class and variant: what checkpoints and the tuner record.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.class, self.variant).trim_end().to_owned()
+    }
+
     /// The same with scratch memory of these sizes in bytes.
     pub fn with_workspaces(mut self, bytes: Vec<u64>) -> Self {
         self.workspaces = bytes;

@@ -50,7 +50,7 @@ pub(super) enum Measured {
 }
 
 /// Cuts a grid into boxes of at most [`GRID_LIMIT`] each way, about `parts` of them: (origin, size).
-fn cut(grid: [u32; 3], parts: u32) -> Vec<([u32; 3], [u32; 3])> {
+pub(super) fn cut(grid: [u32; 3], parts: u32) -> Vec<([u32; 3], [u32; 3])> {
     let longest = (0..3).max_by_key(|&i| grid[i]).unwrap_or(0);
     let mut boxes = vec![([0; 3], grid)];
     for axis in 0..3 {

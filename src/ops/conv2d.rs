@@ -1,8 +1,9 @@
 //! Convolutions and dense layers, with what follows them in a score model fused behind the sum:
 //! `y = (w ⋆ cat(x, second) + bias + temb + residual)·scale`.
 //!
-//! A dense layer is a 1×1 convolution over rows. Candidates: `direct` holds pixels × channels in registers and uses no
-//! workgroup memory; `plain` computes one output at a time for every shape.
+//! A dense layer is a 1×1 convolution over rows. Candidates: `gemm` for 1×1, `winograd4` and `winograd2` for 3×3, each with
+//! products of matrices by subgroups or by tiles in workgroup memory; `direct` holds pixels × channels in registers and uses
+//! no workgroup memory; `plain` computes one output at a time for every shape.
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
@@ -12,8 +13,10 @@ use super::{column_sum::column_sum, elementwise};
 use gradient::{GradInput, GradWeight};
 use sum::{Has, Layout, Size, Sum};
 
+mod gemm;
 mod gradient;
 mod sum;
+mod winograd;
 
 /// The geometry of a convolution (a cross-correlation, as in every framework). Zeros lie outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +230,7 @@ impl Op for Conv {
         STEM
     }
 
-    fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {
+    fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
         let Layout { per_o, per_i, per_y, per_x } = self.layout;
         let strides = [0, per_o as i32, per_i as i32, per_y as i32, per_x as i32];
         let [top, _, left, _] = self.geometry.pad.map(|p| p as i32);
@@ -246,7 +249,9 @@ impl Op for Conv {
             has: self.has,
             scale: self.scale,
         };
-        vec![sum.direct(), sum.plain(false)]
+        let mut all = sum.ways(device);
+        all.push(sum.plain(false));
+        all
     }
 
     fn flops(&self, _: &Io) -> f64 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::graph::{Candidate, Choice, Io};
+use crate::graph::{Choice, Io};
 
 /// Choices by op and shapes. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -31,17 +31,12 @@ impl KernelRecord {
             }
             let key = key(stem, io);
             let mut chosen = record.chosen.lock().unwrap_or_else(PoisonError::into_inner);
-            let known =
-                chosen.get(&key).and_then(|name| candidates.iter().position(|c| self::name(c) == *name));
+            let known = chosen.get(&key).and_then(|name| candidates.iter().position(|c| c.name() == *name));
             let index = known.unwrap_or_else(|| base.index(stem, io, candidates));
-            chosen.insert(key, name(&candidates[index]));
+            chosen.insert(key, candidates[index].name());
             index
         }))
     }
-}
-
-fn name(candidate: &Candidate) -> String {
-    format!("{} {}", candidate.class, candidate.variant).trim_end().to_owned()
 }
 
 fn key(stem: &str, io: &Io) -> String {

@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
         let time = time_of(config);
         args.check(session)?;
         let resources = saved.upload(gpu, which)?.resources();
-        let choice = Choice::from_env();
+        let choice = Choice::for_device(gpu);
         if args.sampler == Name::Ode {
             let tolerance = Tolerance::new(args.rtol, args.atol)?;
             let draft = OdeDraft::new(gpu, &score, shape, false, choice)?;

@@ -4,8 +4,10 @@ use crate::error::Result;
 use crate::gpu::{Capabilities, Const, DeviceKind};
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::sum::{Has, Layout, Size, Sum};
-use super::{Conv, STEM};
+use super::gemm::{Gemm, Transposed};
+use super::sum::{FEW, Has, Layout, Size, Sum};
+use super::winograd::better_tile;
+use super::{Conv, Conv2d, STEM};
 use crate::ops::no_gradient;
 
 /// The gradient by one input: `c` channels from `first` on.
@@ -21,7 +23,7 @@ impl Op for GradInput {
         STEM
     }
 
-    fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {
+    fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
         let Conv { size, kh, kw, geometry, layout, .. } = self.conv;
         let Layout { per_o, per_i, per_y, per_x } = layout;
         let [top, _, left, _] = geometry.pad.map(|p| p as i32);
@@ -53,7 +55,7 @@ impl Op for GradInput {
                 strides: [first + last, per_i as i32, per_o as i32, -(per_y as i32), -(per_x as i32)],
                 ..sum
             };
-            all.push(flipped.direct());
+            all.extend(flipped.ways(device));
         }
         all.push(sum.plain(true));
         all
@@ -86,6 +88,37 @@ impl Op for GradWeight {
     }
 
     fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
+        let gemms = Gemm::all(device);
+        let mut all: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g, device)).collect();
+        let better = better_tile(self.conv.size);
+        all.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
+        all.extend(self.winograd(6 - better, gemms[0], device));
+        if self.conv.c1 + self.conv.c2 >= FEW && self.conv.c_out >= FEW {
+            all.push(self.direct(device));
+        } else {
+            all.insert(0, self.direct(device));
+        }
+        all
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        self.conv.flops(io)
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: Node<'_>,
+        _: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        no_gradient(STEM, needs)
+    }
+}
+
+impl GradWeight {
+    /// Rows of taps × 4 input channels × 4·OC output channels in registers, for every shape.
+    fn direct(&self, device: &Capabilities) -> Candidate {
         let c = &self.conv;
         let Size { n, h, w, ho, wo } = c.size;
         // Lines stay lines here: they are what the sum is cut into, and no loop may run over a whole image at once.
@@ -140,47 +173,58 @@ impl Op for GradWeight {
                     .grid(all.div_ceil(64), 1, 1)
                     .flops(2.0 * (n * ho * wo * c.c_out * c_in * taps) as f64),
             );
-            let count = taps * c_in * c.c_out;
-            let Layout { per_o, per_i, per_y, per_x } = c.layout;
-            let mut sum = Launch::new("conv2d/grad_weight_sum.wgsl")
-                .read(Operand::Workspace(0))
-                .write(Operand::Output(0));
-            for word in [
-                count,
-                chunks * n,
-                taps,
-                c.kw,
-                rows,
-                columns,
-                c_in,
-                c.c_out,
-                first * per_i,
-                per_o,
-                per_i,
-                per_y,
-                per_x,
-            ] {
-                sum = sum.word(word);
-            }
-            launches
-                .push(sum.float(c.scale).grid(count.div_ceil(64), 1, 1).flops((count * chunks * n) as f64));
+            launches.push(self.sum_of_parts(chunks * n, rows, columns, first, c_in));
         }
         let mut direct = Candidate::plain(launches).with_workspaces(vec![workspace]);
         direct.class = "direct";
-        vec![direct]
+        direct
     }
 
-    fn flops(&self, io: &Io) -> f64 {
-        self.conv.flops(io)
+    /// Second stage: sums `chunks` partial sums of taps × `rows` × `columns` into the weight's channels from `first` on.
+    fn sum_of_parts(&self, chunks: usize, rows: usize, columns: usize, first: usize, c_in: usize) -> Launch {
+        let c = &self.conv;
+        let taps = c.kh * c.kw;
+        let count = taps * c_in * c.c_out;
+        let Layout { per_o, per_i, per_y, per_x } = c.layout;
+        let sum =
+            Launch::new("conv2d/grad_weight_sum.wgsl").read(Operand::Workspace(0)).write(Operand::Output(0));
+        let start = first * per_i;
+        [count, chunks, taps, c.kw, rows, columns, c_in, c.c_out, start, per_o, per_i, per_y, per_x]
+            .into_iter()
+            .fold(sum, Launch::word)
+            .float(c.scale)
+            .grid(count.div_ceil(64), 1, 1)
+            .flops((count * chunks) as f64)
     }
 
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient(STEM, needs)
+    /// A 1×1 kernel that neither skips nor pads: one product of matrices over all pixels, in chunks.
+    fn gemm(&self, gemm: Gemm, device: &Capabilities) -> Option<Candidate> {
+        let c = &self.conv;
+        let one = c.kh * c.kw == 1 && c.geometry == Conv2d::same(1);
+        if !one || ![c.c1, c.c2, c.c_out].iter().all(|c| c.is_multiple_of(4)) {
+            return None;
+        }
+        let pixels = c.size.n * c.size.h * c.size.w;
+        let tiles: usize = if device.kind == DeviceKind::Software { 64 } else { 4_096 };
+        let mut workspace = 0;
+        let mut launches = Vec::new();
+        for (input, first, c_in) in [(1, 0, c.c1), (2, c.c1, c.c2)].into_iter().filter(|s| s.2 > 0) {
+            let one = c_in * c.c_out;
+            // Enough chunks to fill the device, none so short that the second stage costs more than the first, and
+            // partial sums that stay small beside the activations.
+            let chunks = (tiles * 1_024 / one).clamp(1, pixels.div_ceil(256)).max(pixels / 4_096);
+            let chunks = chunks.min((32 << 20) / (4 * one)).max(1);
+            let chunk = pixels.div_ceil(chunks).next_multiple_of(2);
+            let chunks = pixels.div_ceil(chunk);
+            workspace = workspace.max(4 * (one * chunks) as u64);
+            let product = Transposed { batch: 1, k: pixels, m: c_in, n: c.c_out, chunk, add: false };
+            let operands = [Operand::Input(input), Operand::Input(0), Operand::Workspace(0)];
+            launches.push(gemm.transposed(product, operands));
+            launches.push(self.sum_of_parts(chunks, c_in, c.c_out, first, c_in));
+        }
+        let mut candidate = Candidate::plain(launches).with_workspaces(vec![workspace]);
+        candidate.class = "gemm";
+        candidate.variant = gemm.name();
+        Some(candidate)
     }
 }

@@ -1,9 +1,14 @@
 //! The sum of taps × channels that a forward pass and a gradient by an input have in common, and its kernels.
 
-use crate::gpu::Const;
+use crate::gpu::{Capabilities, Const};
 use crate::graph::{Candidate, Launch, Operand, Value};
 
 use super::Epilogue;
+use super::gemm::Gemm;
+use super::winograd::better_tile;
+
+/// Fewer channels than this go to the direct kernel unless a measurement says otherwise.
+pub(super) const FEW: usize = 16;
 
 /// Sizes of the images; for a dense layer one row.
 #[derive(Clone, Copy, Debug)]
@@ -48,17 +53,33 @@ impl Has {
         1 + usize::from(self.second)
     }
 
-    pub(super) fn bind(self, mut launch: Launch, weight: Operand) -> Launch {
-        launch = launch
-            .constant("SECOND", self.second.into())
+    pub(super) fn bind(self, launch: Launch, weight: Operand) -> Launch {
+        self.operands(self.constants(launch), weight)
+    }
+
+    /// Which operands there are, for the shader.
+    pub(super) fn constants(self, launch: Launch) -> Launch {
+        self.epilogue_constants(launch.constant("SECOND", self.second.into()))
+    }
+
+    pub(super) fn epilogue_constants(self, launch: Launch) -> Launch {
+        launch
             .constant("BIAS", self.bias.into())
             .constant("TEMB", self.temb.into())
             .constant("RESIDUAL", self.residual.into())
-            .read(Operand::Input(0));
+    }
+
+    /// Inputs, weight, what follows the sum, and the output.
+    pub(super) fn operands(self, launch: Launch, weight: Operand) -> Launch {
+        let mut launch = launch.read(Operand::Input(0));
         if self.second {
             launch = launch.read(Operand::Input(1));
         }
-        launch = launch.read(weight);
+        self.epilogue(launch.read(weight))
+    }
+
+    /// What follows the sum, and the output.
+    pub(super) fn epilogue(self, mut launch: Launch) -> Launch {
         let behind = usize::from(self.bias) + usize::from(self.temb) + usize::from(self.residual);
         for i in 0..behind {
             launch = launch.read(Operand::Input(self.weight() + 1 + i));
@@ -129,17 +150,7 @@ impl Sum {
         let oc = if self.c_out > 4 { 2 } else { 1 };
         let columns = self.c_out.next_multiple_of(4 * oc);
         let (r1, r2) = (self.c1.next_multiple_of(4), self.c2.next_multiple_of(4));
-        let count = self.kh * self.kw * (r1 + r2) * columns;
-        let mut pack = Launch::new("conv2d/pack.wgsl")
-            .read(Operand::Input(self.has.weight()))
-            .write(Operand::Prepared(0));
-        for word in [count, r1 + r2, columns, self.kw, self.c1, r1, self.c2, self.c_out] {
-            pack = pack.word(word);
-        }
-        for word in self.strides {
-            pack = pack.word(word as usize);
-        }
-        let pack = pack.grid(count.div_ceil(64), 1, 1);
+        let (bytes, pack) = self.pack(columns);
         let blocks = n * ho * wo.div_ceil(px) * (columns / (4 * oc));
         let signed = |v: i32| Const::I32(v);
         let launch = self
@@ -176,10 +187,43 @@ impl Sum {
         Candidate {
             class: "direct",
             variant: format!("{px}x{}", 4 * oc),
-            prepared: vec![4 * count as u64],
+            prepared: vec![bytes],
             prepare: vec![pack],
             workspaces: Vec::new(),
             launches: vec![launch],
         }
+    }
+
+    /// Weights as taps × input channels × `columns`, both channels rounded up: their bytes and the launch.
+    pub(super) fn pack(&self, columns: usize) -> (u64, Launch) {
+        let (r1, r2) = (self.c1.next_multiple_of(4), self.c2.next_multiple_of(4));
+        let count = self.kh * self.kw * (r1 + r2) * columns;
+        let mut pack = Launch::new("conv2d/pack.wgsl")
+            .read(Operand::Input(self.has.weight()))
+            .write(Operand::Prepared(0));
+        for word in [count, r1 + r2, columns, self.kw, self.c1, r1, self.c2, self.c_out] {
+            pack = pack.word(word);
+        }
+        for word in self.strides {
+            pack = pack.word(word as usize);
+        }
+        (4 * count as u64, pack.grid(count.div_ceil(64), 1, 1))
+    }
+
+    /// The ways to compute it without a gradient's gaps, the heuristic's choice first; none of them claims every shape.
+    pub(super) fn ways(&self, device: &Capabilities) -> Vec<Candidate> {
+        let gemms = Gemm::all(device);
+        let mut fast: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g)).collect();
+        let better = better_tile(self.size);
+        fast.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
+        fast.extend(self.winograd(6 - better, gemms[0], device));
+        let direct = self.direct();
+        // With few channels the transforms, and the unused columns of a tile, cost more than they save.
+        if self.c1 + self.c2 >= FEW && self.c_out >= FEW {
+            fast.push(direct);
+        } else {
+            fast.insert(0, direct);
+        }
+        fast
     }
 }

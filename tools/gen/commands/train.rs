@@ -86,7 +86,7 @@ impl Train {
         let options = TrainerOptions {
             resume: !self.no_resume,
             micro_batch: self.micro_batch.map(|n| n as usize),
-            choice: Choice::from_env(),
+            choice: Choice::for_device(&gpu),
             samples: (self.samples_every != Some(0)).then_some(SampleOptions {
                 steps: Some(20),
                 every: self.samples_every,

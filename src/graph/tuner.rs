@@ -1,0 +1,231 @@
+//! Chooses kernels by timing them on the device, once per op and shapes, and remembers what was fastest.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::choice::Choice;
+use super::op::{Candidate, Io, Launch, Operand, Tensor};
+use super::schedule::{DISPATCH_BUDGET, cut};
+use crate::error::Result;
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, TuningCache};
+
+/// An op with fewer floating-point operations than this is not worth timing.
+const LIGHT: f64 = 1e7;
+/// What all timing of one process may take, unless the caller says otherwise.
+const BUDGET: Duration = Duration::from_secs(60);
+/// A candidate is timed for about this long, and at most so often.
+const EACH: Duration = Duration::from_millis(20);
+const REPEATS: usize = 8;
+
+/// Times the candidates of heavy ops. Clones share what is known.
+///
+/// The choice is part of a result's bits. So what is known is keyed by the op, its shapes without the batch size, and its
+/// candidates, and kept on disk for the adapter, its driver and this version of the kernels.
+#[derive(Clone)]
+pub struct Tuner {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    gpu: Gpu,
+    cache: TuningCache,
+    state: Mutex<State>,
+}
+
+struct State {
+    known: std::collections::BTreeMap<String, String>,
+    /// What is left of the budget.
+    left: Duration,
+    /// Ops that were timed in this process.
+    timed: usize,
+}
+
+impl fmt::Debug for Tuner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tuner").field(&self.inner.gpu).finish()
+    }
+}
+
+impl Tuner {
+    /// Begins with what is known of the device from earlier.
+    pub fn new(gpu: &Gpu) -> Self {
+        Self::with_budget(gpu, BUDGET)
+    }
+
+    /// The same; timing ends when it has taken `budget`, and what is not known then is chosen by the heuristic.
+    pub fn with_budget(gpu: &Gpu, budget: Duration) -> Self {
+        Self::with_cache(gpu, budget, TuningCache::of(gpu))
+    }
+
+    fn with_cache(gpu: &Gpu, budget: Duration, cache: TuningCache) -> Self {
+        let state = State { known: cache.load(), left: budget, timed: 0 };
+        Self { inner: Arc::new(Inner { gpu: gpu.clone(), cache, state: Mutex::new(state) }) }
+    }
+
+    /// How many ops were timed, and not known from earlier.
+    pub fn timed(&self) -> usize {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner).timed
+    }
+
+    /// Chooses what is known to be fastest, else times. An op that cannot be timed is chosen by the heuristic.
+    pub fn choice(&self) -> Choice {
+        let inner = Arc::clone(&self.inner);
+        Choice::Pick(Arc::new(move |stem, io, candidates| inner.pick(stem, io, candidates)))
+    }
+}
+
+impl Inner {
+    fn pick(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
+        let flops: f64 = candidates[0].launches.iter().map(|l| l.flops).sum();
+        // Dense layers over a batch of rows would have the batch size in their key, and are light.
+        let images = io.inputs.first().is_some_and(|t| t.shape.rank() == 4);
+        if candidates.len() < 2 || !images || flops < LIGHT {
+            return 0;
+        }
+        let key = key(stem, io, candidates);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = state.known.get(&key)
+            && let Some(index) = candidates.iter().position(|c| c.name() == *name)
+        {
+            return index;
+        }
+        if state.left.is_zero() {
+            return 0;
+        }
+        tracing::info!("timing the kernels of {key}");
+        let start = Instant::now();
+        let fastest = self.fastest(io, candidates);
+        state.left = state.left.saturating_sub(start.elapsed());
+        let Ok(index) = fastest else { return 0 };
+        state.timed += 1;
+        state.known.insert(key, candidates[index].name());
+        self.cache.save(&state.known);
+        index
+    }
+
+    fn fastest(&self, io: &Io, candidates: &[Candidate]) -> Result<usize> {
+        let memory = |tensors: &[Tensor]| -> Result<Vec<Buffer>> {
+            tensors.iter().map(|t| self.gpu.buffer("tuning", t.bytes())).collect()
+        };
+        let (inputs, outputs) = (memory(&io.inputs)?, memory(&io.outputs)?);
+        let mut best = (0, Duration::MAX);
+        for (index, candidate) in candidates.iter().enumerate() {
+            let time = self.time(candidate, &inputs, &outputs, best.1)?;
+            if time < best.1 {
+                best = (index, time);
+            }
+        }
+        Ok(best.0)
+    }
+
+    /// The shortest of some runs; fewer of them where `best` is out of reach.
+    fn time(
+        &self,
+        candidate: &Candidate,
+        inputs: &[Buffer],
+        outputs: &[Buffer],
+        best: Duration,
+    ) -> Result<Duration> {
+        let scratch = |sizes: &[u64]| -> Result<Vec<Buffer>> {
+            sizes.iter().map(|&bytes| self.gpu.buffer("tuning", bytes)).collect()
+        };
+        let (workspaces, prepared) = (scratch(&candidate.workspaces)?, scratch(&candidate.prepared)?);
+        let find = |operand: &Operand| match *operand {
+            Operand::Input(i) => inputs[i].whole(),
+            Operand::Output(i) => outputs[i].whole(),
+            Operand::Workspace(i) => workspaces[i].whole(),
+            Operand::Prepared(i) => prepared[i].whole(),
+        };
+        let prepare = self.dispatches(&candidate.prepare, &find)?;
+        let step = self.dispatches(&candidate.launches, &find)?;
+        // The first run compiles.
+        for dispatch in prepare.iter().chain(&step) {
+            self.gpu.submit([dispatch])?;
+        }
+        self.gpu.wait()?;
+        let begun = Instant::now();
+        let mut shortest = Duration::MAX;
+        for _ in 0..REPEATS {
+            let start = Instant::now();
+            self.gpu.submit(&step)?;
+            self.gpu.wait()?;
+            shortest = shortest.min(start.elapsed());
+            if begun.elapsed() > EACH || shortest > best.saturating_mul(3) {
+                break;
+            }
+        }
+        Ok(shortest)
+    }
+
+    fn dispatches(&self, launches: &[Launch], find: &dyn Fn(&Operand) -> Binding) -> Result<Vec<Dispatch>> {
+        let kernels: Vec<_> = launches.iter().map(|l| &l.kernel).collect();
+        let pipelines = self.gpu.pipelines(&kernels)?;
+        let mut all = Vec::new();
+        for (launch, pipeline) in launches.iter().zip(&pipelines) {
+            let bindings: Vec<Binding> = launch.operands.iter().map(find).collect();
+            // As a plan cuts what it has not measured yet.
+            let parts = (launch.flops / 50e9 / DISPATCH_BUDGET.as_secs_f64()).ceil().clamp(1.0, 64.0) as u32;
+            for (origin, extent) in cut(launch.grid, parts) {
+                let mut words = vec![origin[0], origin[1], origin[2], 0];
+                words.extend(&launch.uniform);
+                let block = self.gpu.uniform_buffer("tuning", 4 * words.len() as u64)?;
+                words.resize(words.len().next_multiple_of(4), 0);
+                self.gpu.write(&block, 0, bytemuck::cast_slice(&words))?;
+                all.push(self.gpu.dispatch(pipeline, &bindings, &block.whole(), extent));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The op, the shapes of its operands, and what there is to choose from. The first size of a tensor is left out: of an
+/// image it is the batch size, and of a weight it is a number of channels that another tensor's last size says.
+fn key(stem: &str, io: &Io, candidates: &[Candidate]) -> String {
+    let shape = |tensor: &Tensor| {
+        let dims = tensor.shape.dims();
+        let behind = if dims.len() > 1 { &dims[1..] } else { dims };
+        behind.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+    };
+    let shapes = |tensors: &[Tensor]| tensors.iter().map(shape).collect::<Vec<_>>().join(", ");
+    let names: Vec<String> = candidates.iter().map(Candidate::name).collect();
+    format!("{stem}: {} -> {} of {}", shapes(&io.inputs), shapes(&io.outputs), names.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Draft, DraftOptions, Graph};
+    use crate::ops::conv2d::{Conv2d, Epilogue, conv2d};
+
+    fn chosen(gpu: &Gpu, n: usize, choice: Choice) -> Result<String> {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [n, 16, 16, 32]);
+        let w = graph.parameter("weights", "w", [32, 32, 3, 3])?;
+        let y = conv2d(&mut graph, x, None, w, Conv2d::same(3), Epilogue::default())?;
+        let options = DraftOptions { choice, guards: false };
+        let draft = Draft::new(&graph, &[y], gpu.capabilities(), options)?;
+        Ok(format!("{} {}", draft.chosen()[0].class, draft.chosen()[0].variant))
+    }
+
+    #[test]
+    fn an_op_is_timed_once_whatever_the_batch() -> Result<()> {
+        let gpu = Gpu::open(&crate::gpu::Options::default())?;
+        let tuner = Tuner::with_cache(&gpu, BUDGET, TuningCache::none());
+        let first = chosen(&gpu, 4, tuner.choice())?;
+        assert_eq!(tuner.timed(), 1);
+        assert_eq!(chosen(&gpu, 4, tuner.choice())?, first);
+        assert_eq!(chosen(&gpu, 7, tuner.choice())?, first);
+        assert_eq!(tuner.timed(), 1, "another batch size was timed by itself");
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_budget_the_heuristic_chooses() -> Result<()> {
+        let gpu = Gpu::open(&crate::gpu::Options::default())?;
+        let tuner = Tuner::with_cache(&gpu, Duration::ZERO, TuningCache::none());
+        assert_eq!(chosen(&gpu, 4, tuner.choice())?, chosen(&gpu, 4, Choice::Heuristic)?);
+        assert_eq!(tuner.timed(), 0);
+        Ok(())
+    }
+}
