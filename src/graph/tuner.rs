@@ -10,8 +10,8 @@ use super::schedule::{DISPATCH_BUDGET, cut};
 use crate::error::Result;
 use crate::gpu::{Binding, Buffer, Dispatch, Gpu, TuningCache};
 
-/// An op with fewer floating-point operations than this is not worth timing.
-const LIGHT: f64 = 1e7;
+/// An op with fewer floating-point operations an image than this is not worth timing.
+const LIGHT: f64 = 1e6;
 /// What all timing of one process may take, unless the caller says otherwise.
 const BUDGET: Duration = Duration::from_secs(60);
 /// A candidate is timed for about this long, and at most so often.
@@ -77,10 +77,11 @@ impl Tuner {
 
 impl Inner {
     fn pick(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
-        let flops: f64 = candidates[0].launches.iter().map(|l| l.flops).sum();
+        // The most that any of them counts: a Winograd convolution counts few. By image, since n must not decide.
+        let most = candidates.iter().map(|c| c.launches.iter().map(|l| l.flops).sum()).fold(0.0, f64::max);
         // Dense layers over a batch of rows would have the batch size in their key, and are light.
-        let images = io.inputs.first().is_some_and(|t| t.shape.rank() == 4);
-        if candidates.len() < 2 || !images || flops < LIGHT {
+        let Some([n, ..]) = io.inputs.first().and_then(|t| t.shape.nhwc()) else { return 0 };
+        if candidates.len() < 2 || most < LIGHT * n as f64 {
             return 0;
         }
         let key = key(stem, io, candidates);
@@ -111,6 +112,10 @@ impl Inner {
         let (inputs, outputs) = (memory(&io.inputs)?, memory(&io.outputs)?);
         let mut best = (0, Duration::MAX);
         for (index, candidate) in candidates.iter().enumerate() {
+            // One output at a time is never fastest for a heavy op, and slow enough to spend the budget.
+            if candidate.class == "plain" && candidates.len() > 2 {
+                continue;
+            }
             let time = self.time(candidate, &inputs, &outputs, best.1)?;
             if time < best.1 {
                 best = (index, time);
