@@ -4,6 +4,8 @@
 //! Keys that are not known here are skipped, since every version of diffusers adds some; a key that is missing has the default of
 //! `UNet2DModel` or of its scheduler in diffusers 0.42. What a config means for a network is not this module's matter.
 
+mod write;
+
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;

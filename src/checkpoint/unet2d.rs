@@ -297,7 +297,7 @@ fn layer_name(spec: &UnetSpec, layer: &str) -> Option<(String, String)> {
                 ("block", [i, inside]) => same(format!("{at}.resnets.{i}.{}", block(inside)?)),
                 ("attention", [i, inside]) => {
                     // Where one attention follows all blocks it is the first here, and the last block's with us.
-                    let once = way == "up" && !spec.attention_after_every_up_block;
+                    let once = way == "up" && spec.biggan;
                     attention(format!("{at}.attentions.{}", if once { "0" } else { i }), inside)
                 }
                 ("downsample", ["conv_0"]) if !spec.biggan => same(format!("{at}.downsamplers.0.conv")),
@@ -337,7 +337,7 @@ pub fn read(unet: &Unet, tensors: &Tensors, mut write: impl FnMut(&str, &[f32]) 
 }
 
 /// `rows x columns` to `columns x rows`, row-major.
-fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(super) fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|c| (0..rows).map(move |r| data[r * columns + c])).collect()
 }
 

@@ -122,6 +122,37 @@ impl Unet {
     pub fn spec(&self) -> &UnetSpec {
         &self.spec
     }
+
+    /// The number of groups of every norm, level by level.
+    pub(crate) fn group_counts(&self) -> Vec<usize> {
+        fn block(b: &ResnetBlock) -> Vec<usize> {
+            vec![b.norm_0.groups, b.norm_1.groups]
+        }
+        fn stage(s: &Stage) -> Vec<usize> {
+            let attention = s.attention.iter().map(|a| a.norm.groups);
+            block(&s.block).into_iter().chain(attention).collect()
+        }
+        fn step(s: &Step) -> Vec<usize> {
+            if let Step::Block(b) = s { block(b) } else { Vec::new() }
+        }
+        let mut counts = Vec::new();
+        for level in &self.down {
+            counts.extend(level.stages.iter().flat_map(stage));
+            counts.extend(level.step.iter().flat_map(|(s, _)| step(s)));
+        }
+        counts.extend(block(&self.mid.0));
+        counts.push(self.mid.1.norm.groups);
+        counts.extend(block(&self.mid.2));
+        for level in &self.up {
+            counts.extend(level.stages.iter().flat_map(stage));
+            if let Some(OutputMerge::Head(norm, _)) = &level.output {
+                counts.push(norm.groups);
+            }
+            counts.extend(level.step.iter().flat_map(step));
+        }
+        counts.extend(self.head.iter().map(|(norm, _)| norm.groups));
+        counts
+    }
 }
 
 /// The levels on the way down; `skips` receives the channels of every skip connection.
