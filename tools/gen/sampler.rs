@@ -20,6 +20,7 @@ use langevin::score::{ModelScore, NetworkModel};
 use langevin::sde::{Sde, TimeConditioning};
 use langevin::training::{sde_of, time_of};
 
+use crate::commands::class::Guide;
 use crate::exit::Usage;
 use crate::session::Session;
 
@@ -92,6 +93,7 @@ impl<'a> Run<'a> {
         which: Which,
         args: &SamplerArgs,
         n: usize,
+        guide: Option<&Guide>,
         session: &Session,
     ) -> anyhow::Result<Self> {
         let config = &saved.config;
@@ -104,6 +106,10 @@ impl<'a> Run<'a> {
         args.check(session)?;
         let resources = saved.upload(gpu, which)?.resources();
         let choice = Choice::for_device(gpu);
+        if args.sampler == Name::Ode && guide.is_some() {
+            let problem = "--sampler ode is not guided by a classifier; take dpmpp, heun, ddim or pc";
+            return Err(Usage(problem.into()).into());
+        }
         if args.sampler == Name::Ode {
             let tolerance = Tolerance::new(args.rtol, args.atol)?;
             let draft = OdeDraft::new(gpu, &score, shape, false, choice)?;
@@ -112,15 +118,23 @@ impl<'a> Run<'a> {
             let (memory, kind) = (draft.memory().total(), Kind::Ode { ode, tolerance });
             return Ok(Self { name, steps: 1000, memory, gpu, kind, sde, shape });
         }
-        let (draft, name, nfe) = if args.sampler == Name::Pc {
+        let draft = |method: Method<'_>| match guide {
+            Some(guide) => guide.with(&score, |score| SamplerDraft::new(gpu, score, method, shape, choice)),
+            None => SamplerDraft::new(gpu, &score, method, shape, choice),
+        };
+        let (draft, mut name, nfe) = if args.sampler == Name::Pc {
             let (table, name) = args.pc(config, &sde, time)?;
             let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
-            (SamplerDraft::new(gpu, &score, method, shape, choice)?, name, table.evaluations())
+            (draft(method)?, name, table.evaluations())
         } else {
             let (table, name) = args.few_step(sde.as_ref(), time)?;
-            let draft = SamplerDraft::new(gpu, &score, Method::Solver(&table), shape, choice)?;
-            (draft, name, table.rows.len())
+            (draft(Method::Solver(&table))?, name, table.rows.len())
         };
+        let mut resources = resources;
+        if let Some(guide) = guide {
+            resources = guide.resources(resources);
+            name = format!("{name}, {}", guide.name);
+        }
         let sampler = Box::new(draft.build(gpu, resources)?);
         let (steps, memory) = (sampler.steps(), draft.memory().total());
         Ok(Self { name, steps, memory, gpu, kind: Kind::Steps { sampler, nfe }, sde, shape })

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod class;
 mod completions;
 mod config;
 mod convert;
@@ -18,6 +19,12 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub enum Command {
     Sample(sample::Sample),
+    /// Draw images of one class.
+    ///
+    /// The score of an unconditional model plus the gradient of a classifier of noisy images, which `gen train` trains: its configuration
+    /// has model.name = "wideresnet_noise_conditional", and otherwise the data and the SDE of the model.
+    #[command(after_help = class::EXAMPLES)]
+    Class(class::Class),
     Train(train::Train),
     Convert(convert::Convert),
     Devices(devices::Devices),
@@ -33,6 +40,7 @@ impl Command {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         match self {
             Self::Sample(command) => command.run(session),
+            Self::Class(command) => command.run(session),
             Self::Train(command) => command.run(session),
             Self::Convert(command) => command.run(session),
             Self::Devices(command) => command.run(session),

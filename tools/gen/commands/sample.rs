@@ -13,6 +13,7 @@ use langevin::output::{
 use langevin::sampling::run::ImageSeed;
 use serde_json::json;
 
+use super::class::GuideArgs;
 use crate::exit::{Interrupted, Usage};
 use crate::model::ModelArgs;
 use crate::print;
@@ -122,6 +123,11 @@ impl Drawn {
 
 impl Sample {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
+        self.draw(session, None)
+    }
+
+    /// Draws, guided by a classifier or not.
+    pub fn draw(self, session: &Session, guide: Option<&GuideArgs>) -> anyhow::Result<()> {
         let form = form(&self.out)?;
         check_writable(&self.out, form)?;
         if let Some(path) = &self.trajectory {
@@ -134,7 +140,9 @@ impl Sample {
         let images: Vec<ImageSeed> = (first..=last).map(|seed| ImageSeed { seed, image: 0 }).collect();
         let batch = (self.batch as usize).min(images.len());
         let start = Instant::now();
-        let mut run = Run::new(&gpu, &saved, self.model.which(), &self.sampler, batch, session)?;
+        let guide = guide.map(|g| g.open(&saved, &gpu, batch, session)).transpose()?;
+        let mut run =
+            Run::new(&gpu, &saved, self.model.which(), &self.sampler, batch, guide.as_ref(), session)?;
         session.detail(format_args!(
             "prepared in {:.1} s; {} of device memory",
             start.elapsed().as_secs_f64(),
