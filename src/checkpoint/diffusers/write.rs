@@ -44,6 +44,9 @@ impl SavedModel {
         let unet = Unet::new(UnetSpec::new(&self.config)?)?;
         let config = unet_config(unet.spec())?;
         check_same(&unet, &config)?;
+        if self.network.manifest().params() != unet.manifest().params() {
+            return refuse("model", &self.name, "its network is another than its configuration describes");
+        }
         let tensors = tensors(&unet, self.tensors(which), folder)?;
         let class = match &scheduler {
             SchedulerConfig::ScoreSdeVe(_) => "ScoreSdeVeScheduler",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::exit::Usage;
@@ -12,13 +12,23 @@ use crate::print;
 use crate::session::Session;
 use crate::settings::ConfigArgs;
 
-/// Write a model as one safetensors file, with its configuration.
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Form {
+    /// One file with the configuration beside the weights.
+    Safetensors,
+    /// A folder that diffusers opens; for DDPM, and NCSN++ with both image pyramids.
+    Diffusers,
+}
+
+/// Write a model as one safetensors file, with its configuration, or as a folder for diffusers.
 ///
 /// Reads whatever `--model` reads. The averaged weights are written where there are any; with --f16 the file takes half the room.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gen convert checkpoint_24.pth --config ve/cifar10_ncsnpp_continuous --out cifar10.safetensors
   gen convert runs/mine --f16 --out mine.safetensors
+  gen convert runs/church --to diffusers --out church/
   gen sample --model mine.safetensors")]
 pub struct Convert {
     /// Weights: a .pth, safetensors or checkpoint file, a work folder of `gen train`, a diffusers folder.
@@ -29,8 +39,11 @@ pub struct Convert {
     /// Take the weights as the optimizer left them, not their moving average.
     #[arg(long)]
     raw: bool,
-    /// The file to write.
-    #[arg(long, value_name = "PATH.safetensors")]
+    /// What to write.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Safetensors)]
+    to: Form,
+    /// The .safetensors file to write, or the folder.
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Write kernels and matrices as 16-bit floats.
     #[arg(long)]
@@ -42,16 +55,37 @@ pub struct Convert {
 
 impl Convert {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
-        if self.out.extension().is_none_or(|e| !e.eq_ignore_ascii_case("safetensors")) {
-            let problem = format!("--out {}: it takes the name of a .safetensors file", self.out.display());
-            return Err(Usage(problem).into());
+        match self.to {
+            Form::Safetensors => {
+                if self.out.extension().is_none_or(|e| !e.eq_ignore_ascii_case("safetensors")) {
+                    let problem =
+                        format!("--out {}: it takes the name of a .safetensors file", self.out.display());
+                    return Err(Usage(problem).into());
+                }
+                check_writable(&self.out)?;
+            }
+            Form::Diffusers if self.f16 => {
+                return Err(Usage(
+                    "--f16 belongs to --to safetensors; diffusers halves weights as it reads them".into(),
+                )
+                .into());
+            }
+            Form::Diffusers => {}
         }
-        check_writable(&self.out)?;
         let model = ModelArgs { model: Some(self.model), config: self.config, raw: self.raw };
         let saved = model.open(session)?;
         let averaged = saved.has_ema() && !self.raw;
-        saved.save(&self.out, model.which(), self.f16)?;
-        let bytes = std::fs::metadata(&self.out).map_err(langevin::Error::io(&self.out))?.len();
+        let written = match self.to {
+            Form::Safetensors => {
+                saved.save(&self.out, model.which(), self.f16)?;
+                self.out.clone()
+            }
+            Form::Diffusers => {
+                saved.save_diffusers(&self.out, model.which())?;
+                self.out.join("unet/diffusion_pytorch_model.safetensors")
+            }
+        };
+        let bytes = std::fs::metadata(&written).map_err(langevin::Error::io(&written))?.len();
         let parameters = saved.tensors(model.which()).iter().map(|(_, t)| t.len()).sum::<usize>();
         if self.json {
             return Ok(print::json(&json!({
