@@ -124,10 +124,17 @@ fn plans_of_real_networks_take_little_more_than_the_least_possible() {
             },
             seed: 1,
             recorded_noise: false,
+            recompute: false,
             choice: Choice::Heuristic,
         };
-        let training = StepDraft::new(gpu, &network, &settings).unwrap();
-        for (what, memory) in [("forward", forward.memory()), ("training", training.memory())] {
+        let training = StepDraft::new(gpu, &network, &settings).unwrap().memory();
+        let settings = StepSettings { recompute: true, ..settings };
+        let recomputing = StepDraft::new(gpu, &network, &settings).unwrap().memory();
+        let share = recomputing.shared as f64 / training.shared as f64;
+        assert!(share < 0.6, "{name}: with recomputation {share:.3} of {training}");
+        for (what, memory) in
+            [("forward", forward.memory()), ("training", training), ("recomputing", recomputing)]
+        {
             let least = memory.total() - memory.shared + memory.peak;
             let share = memory.total() as f64 / least as f64;
             assert!(share <= 1.25, "{name}, {what}: {share:.3} times the least, {memory}");

@@ -115,6 +115,7 @@ impl Run<'_> {
             adam,
             seed: 0,
             recorded_noise: true,
+            recompute: false,
             choice: Default::default(),
         };
         let draft = StepDraft::new(gpu, &self.network, &settings).map_err(problem)?;

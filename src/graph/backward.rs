@@ -1,17 +1,35 @@
 //! Reverse-mode differentiation: the gradient is more ops of the same graph.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::op::Node;
-use super::trace::{Graph, Value};
+use super::trace::{Graph, NodeInfo, Value};
 use crate::error::{Error, Result};
 
 /// Appends the sum of two values of one shape.
 pub type Sum = fn(&mut Graph, Value, Value) -> Result<Value>;
 
+/// The segment that was computed again last, and the second of each of its values.
+#[derive(Default)]
+struct Again {
+    segment: Option<Range<usize>>,
+    values: HashMap<Value, Value>,
+}
+
+impl Again {
+    fn of(&self, values: &[Value]) -> Vec<Value> {
+        values.iter().map(|v| self.values.get(v).copied().unwrap_or(*v)).collect()
+    }
+}
+
 impl Graph {
     /// Appends the gradient of `Σ seed·value` over `seeds` (value, seed) by each value of `wrt`; nothing is appended for any other.
     /// `None` where nothing depends on the value. Gradients that meet are added by `sum`, since this room knows no op.
+    ///
+    /// With `recompute`, what the backward pass of a segment ([`Graph::enter_segment`]) needs from inside it is computed a second time right
+    /// before, by the same ops from the same values: the gradients keep their bits, and between the passes only what crosses the borders of
+    /// segments is alive (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     ///
     /// # Errors
     /// [`Error::Shape`] when a seed has not its value's shape.
@@ -20,6 +38,7 @@ impl Graph {
         seeds: &[(Value, Value)],
         wrt: &[Value],
         sum: Sum,
+        recompute: bool,
     ) -> Result<Vec<Option<Value>>> {
         let traced = self.nodes.len();
         let needed = self.dependents(wrt, traced);
@@ -31,6 +50,7 @@ impl Graph {
             }
             self.accumulate(&mut grads, value, seed, sum)?;
         }
+        let mut again = Again::default();
         for index in (0..traced).rev() {
             let node = self.nodes[index].clone();
             if !node.outputs.iter().any(|v| needed.contains(v)) {
@@ -41,7 +61,11 @@ impl Graph {
                 continue;
             }
             let needs: Vec<bool> = node.inputs.iter().map(|v| needed.contains(v)).collect();
-            let view = Node { inputs: &node.inputs, outputs: &node.outputs };
+            if recompute {
+                self.repeat(index, &mut again);
+            }
+            let [inputs, outputs] = [&node.inputs, &node.outputs].map(|values| again.of(values));
+            let view = Node { inputs: &inputs, outputs: &outputs };
             let scope = format!("{}.grad", node.scope);
             let computed = self.scoped(&scope, |g| node.op.backward(g, view, &upstream, &needs))?;
             for ((&input, gradient), need) in node.inputs.iter().zip(computed).zip(needs) {
@@ -51,6 +75,29 @@ impl Graph {
             }
         }
         Ok(wrt.iter().map(|v| grads.get(v).copied()).collect())
+    }
+
+    /// Appends the ops of the segment around node `index` once more, unless they are the last that were repeated. Those whose results
+    /// nobody asks for are left out of a draft, as any op is.
+    fn repeat(&mut self, index: usize, again: &mut Again) {
+        let Some(segment) = self.segments.iter().find(|s| s.contains(&index)).cloned() else { return };
+        if again.segment.as_ref() == Some(&segment) {
+            return;
+        }
+        again.values.clear();
+        let nodes = self.nodes[segment.clone()].to_vec();
+        for node in nodes {
+            // What an op writes to memory that stays is written once.
+            if !node.op.mutates().is_empty() {
+                continue;
+            }
+            let outputs: Vec<Value> =
+                node.outputs.iter().map(|&v| self.temporary_like(v, ".again")).collect();
+            again.values.extend(node.outputs.iter().copied().zip(outputs.iter().copied()));
+            let scope = format!("{}.again", node.scope);
+            self.nodes.push(NodeInfo { op: node.op, inputs: again.of(&node.inputs), outputs, scope });
+        }
+        again.segment = Some(segment);
     }
 
     fn accumulate(

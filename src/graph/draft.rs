@@ -1,11 +1,11 @@
 //! A draft: a kernel for every op, a place for every tensor, and the memory they take, before anything is allocated.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 use super::choice::Choice;
 use super::liveness::{self, Interval};
-use super::op::{Launch, Operand};
+use super::memory::Memory;
+use super::op::{Candidate, Launch, Operand};
 use super::parameters::ALIGNMENT;
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
@@ -19,45 +19,6 @@ pub struct DraftOptions {
     /// For tests: no two tensors share memory, each has a guard zone behind it (`Plan::guards_hold`), and scratch memory begins as
     /// NaN (`Plan::poison`).
     pub guards: bool,
-}
-
-/// What a plan takes, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Inputs, states and constants.
-    pub inputs: u64,
-    /// Tensors of parameter sets that the plan uses.
-    pub parameters: u64,
-    /// Activations, gradients of activations and workspaces, sharing buffers.
-    pub shared: u64,
-    /// The most bytes of those that are alive at once: what no plan of this graph can go below.
-    pub peak: u64,
-    /// Packed and transformed weights.
-    pub prepared: u64,
-    /// Uniform blocks.
-    pub uniforms: u64,
-}
-
-impl Memory {
-    /// All of it.
-    pub fn total(&self) -> u64 {
-        self.inputs + self.parameters + self.shared + self.prepared + self.uniforms
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        write!(
-            f,
-            "{:.1} MiB (parameters {:.1}, activations and workspaces {:.1}, packed weights {:.1}, inputs {:.1})",
-            mib(self.total()),
-            mib(self.parameters),
-            mib(self.shared),
-            mib(self.prepared),
-            mib(self.inputs + self.uniforms)
-        )
-    }
 }
 
 /// Where a binding's memory is.
@@ -166,6 +127,8 @@ struct Drafting<'a> {
     /// The interval that holds a temporary.
     interval_of: HashMap<Value, usize>,
     prepared: Vec<u64>,
+    /// The first buffer of what was prepared in this way from these values: ops that are computed again share it.
+    prepared_from: HashMap<String, usize>,
     prepare: Vec<(Launch, Source)>,
     step: Vec<(Launch, Source)>,
     chosen: Vec<Chosen>,
@@ -201,6 +164,7 @@ impl<'a> Drafting<'a> {
             intervals: Vec::new(),
             interval_of: HashMap::new(),
             prepared: Vec::new(),
+            prepared_from: HashMap::new(),
             prepare: Vec::new(),
             step: Vec::new(),
             chosen: Vec::new(),
@@ -286,24 +250,19 @@ impl<'a> Drafting<'a> {
         for (tensor, value) in
             io.inputs.iter().chain(&io.outputs).zip(node.inputs.iter().chain(&node.outputs))
         {
-            if tensor.bytes() > self.device.max_binding {
-                return Err(Error::Limit {
-                    what: format!("{} ({})", self.graph.name(*value), tensor.shape),
-                    needed: tensor.bytes(),
-                    limit: self.device.max_binding,
-                    unit: "bytes in one binding",
-                    remedy: "use a smaller batch or image",
-                });
-            }
+            self.fits(tensor.bytes(), || format!("{} ({})", self.graph.name(*value), tensor.shape))?;
         }
         let mut candidates = node.op.candidates(&io, self.device);
         // bug: an op without candidates breaks the contract of `Op::candidates`.
         assert!(!candidates.is_empty(), "{} has no kernel for {io:?}", node.op.stem());
         let at = self.options.choice.index(node.op.stem(), &io, &candidates);
         let of = candidates.len();
-        let candidate = candidates.swap_remove(at);
+        let mut candidate = candidates.swap_remove(at);
         let name = self.graph.name(node.outputs.first().copied().unwrap_or(node.inputs[0])).to_owned();
         let op = if node.outputs.is_empty() { node.op.stem().to_owned() } else { name };
+        for &needed in candidate.workspaces.iter().chain(&candidate.prepared) {
+            self.fits(needed, || format!("scratch memory of {op}"))?;
+        }
         self.chosen.push(Chosen {
             op,
             class: candidate.class,
@@ -329,9 +288,19 @@ impl<'a> Drafting<'a> {
             _ => true,
         });
         let prepared = if fixed {
-            let first = self.prepared.len();
-            self.prepared.extend(&candidate.prepared);
-            PreparedAt::Own(first)
+            let key = prepare_key(&node.inputs, &candidate);
+            match self.prepared_from.get(&key) {
+                Some(&first) => {
+                    candidate.prepare.clear();
+                    PreparedAt::Own(first)
+                }
+                None => {
+                    let first = self.prepared.len();
+                    self.prepared.extend(&candidate.prepared);
+                    self.prepared_from.insert(key, first);
+                    PreparedAt::Own(first)
+                }
+            }
         } else {
             PreparedAt::Shared(
                 candidate.prepared.iter().map(|&b| self.interval(b, position, position)).collect(),
@@ -342,6 +311,16 @@ impl<'a> Drafting<'a> {
         list.extend(candidate.prepare.into_iter().map(|l| (l, source.clone())));
         self.step.extend(candidate.launches.into_iter().map(|l| (l, source.clone())));
         Ok(())
+    }
+
+    /// An error unless one binding holds so many bytes.
+    fn fits(&self, needed: u64, what: impl FnOnce() -> String) -> Result<()> {
+        let limit = self.device.max_binding;
+        if needed <= limit {
+            return Ok(());
+        }
+        let (unit, remedy) = ("bytes in one binding", "use a smaller batch or image");
+        Err(Error::Limit { what: what(), needed, limit, unit, remedy })
     }
 
     fn interval(&mut self, bytes: u64, start: usize, end: usize) -> usize {
@@ -471,4 +450,15 @@ impl<'a> Drafting<'a> {
 /// Bytes of a buffer for `bytes`.
 fn allocated(bytes: u64) -> u64 {
     bytes.max(16).next_multiple_of(16)
+}
+
+/// What is prepared: by which launches from which values. Equal keys are equal contents.
+fn prepare_key(inputs: &[Value], candidate: &Candidate) -> String {
+    let from: Vec<Value> = candidate
+        .prepare
+        .iter()
+        .flat_map(|launch| &launch.operands)
+        .filter_map(|operand| if let Operand::Input(i) = operand { inputs.get(*i).copied() } else { None })
+        .collect();
+    format!("{from:?} {:?} {:?}", candidate.prepared, candidate.prepare)
 }

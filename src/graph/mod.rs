@@ -8,6 +8,7 @@ mod choice;
 mod draft;
 mod guards;
 mod liveness;
+mod memory;
 mod op;
 mod parameters;
 mod plan;
@@ -18,7 +19,8 @@ mod tuner;
 
 pub use backward::Sum;
 pub use choice::{Choice, Pick};
-pub use draft::{Chosen, Draft, DraftOptions, Memory};
+pub use draft::{Chosen, Draft, DraftOptions};
+pub use memory::Memory;
 pub use op::{Candidate, Io, Launch, Node, Op, Operand, Tensor};
 pub use parameters::{ParameterLayout, ParameterSet, Slot};
 pub use plan::{Plan, Resources};

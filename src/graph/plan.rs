@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::{Draft, Memory, Place, Placed};
+use super::draft::{Draft, Place, Placed};
 use super::guards::Guards;
+use super::memory::Memory;
 use super::parameters::{ParameterLayout, ParameterSet};
 use super::schedule::{DISPATCH_BUDGET, Item, Measured, Schedule};
 use super::trace::{Graph, Kind, Value};

@@ -1,6 +1,7 @@
 //! The graph: values and nodes in order of execution.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::op::{Io, Op, Tensor};
@@ -50,6 +51,10 @@ pub(super) struct NodeInfo {
 pub struct Graph {
     pub(super) values: Vec<ValueInfo>,
     pub(super) nodes: Vec<NodeInfo>,
+    /// Runs of nodes that a backward pass may compute again rather than keep what is inside, in order.
+    pub(super) segments: Vec<Range<usize>>,
+    /// Where the segment begins that is being appended.
+    segment_from: Option<usize>,
     parameters: HashMap<(String, String), Value>,
     scope: Vec<String>,
 }
@@ -63,6 +68,13 @@ impl Graph {
     fn add(&mut self, name: String, tensor: Tensor, kind: Kind) -> Value {
         self.values.push(ValueInfo { tensor, kind, name, place: None });
         Value(self.values.len() - 1)
+    }
+
+    /// A temporary of the shape of `value`, with `suffix` behind its name.
+    pub(super) fn temporary_like(&mut self, value: Value, suffix: &str) -> Value {
+        let ValueInfo { tensor, name, .. } = &self.values[value.0];
+        let (tensor, name) = (tensor.clone(), format!("{name}{suffix}"));
+        self.add(name, tensor, Kind::Temporary)
     }
 
     /// A tensor that the host writes before a replay.
@@ -172,6 +184,21 @@ impl Graph {
         let result = body(self);
         self.scope.pop();
         result
+    }
+
+    /// Opens a segment: the ops up to [`Graph::leave_segment`] are computed again by a backward pass that recomputes. Within an open
+    /// segment nothing happens, and false is returned.
+    pub fn enter_segment(&mut self) -> bool {
+        let opens = self.segment_from.is_none();
+        self.segment_from.get_or_insert(self.nodes.len());
+        opens
+    }
+
+    /// Closes the segment that [`Graph::enter_segment`] opened, which is what `opened` says.
+    pub fn leave_segment(&mut self, opened: bool) {
+        if opened && let Some(from) = self.segment_from.take() {
+            self.segments.push(from..self.nodes.len());
+        }
     }
 
     /// The shape of a value.

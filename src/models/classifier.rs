@@ -106,7 +106,7 @@ impl Network for Classifier {
         let mut h = self.conv_in.forward(trace, x)?;
         for (i, blocks) in self.groups.iter().enumerate() {
             for (j, block) in blocks.iter().enumerate() {
-                h = trace.scoped(&format!("group.{i}.block.{j}"), |t| block.forward(t, h, temb))?;
+                h = trace.block(&format!("group.{i}.block.{j}"), |t| block.forward(t, h, temb))?;
             }
         }
         let h = self.norm_out.forward(trace, h, Some(Activation::Relu))?;

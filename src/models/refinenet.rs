@@ -156,8 +156,8 @@ impl Network for RefineNet {
         let mut layers = Vec::new();
         for (i, blocks) in self.stages.iter().enumerate() {
             h = trace.scoped(&format!("stage.{i}"), |t| {
-                let h = blocks[0].forward(t, h, labels)?;
-                blocks[1].forward(t, h, labels)
+                let h = t.block("0", |t| blocks[0].forward(t, h, labels))?;
+                t.block("1", |t| blocks[1].forward(t, h, labels))
             })?;
             layers.push(h);
         }
@@ -166,9 +166,12 @@ impl Network for RefineNet {
             let inputs: Vec<Value> = [Some(layer), refined].into_iter().flatten().collect();
             refined = Some(trace.scoped(&format!("refine.{i}"), |t| refine.forward(t, &inputs, labels))?);
         }
-        let h = self.normalizer.forward(trace, refined.unwrap_or(h), labels)?;
-        let h = activate(trace, h, self.style.activation)?;
-        let y = self.end_conv.forward(trace, h)?;
+        let h = refined.unwrap_or(h);
+        let y = trace.block("out", |t| {
+            let h = self.normalizer.forward(t, h, labels)?;
+            let h = activate(t, h, self.style.activation)?;
+            self.end_conv.forward(t, h)
+        })?;
         if self.sigmas.is_empty() { Ok(y) } else { divide_by_table(trace, y, time_cond, &self.sigmas) }
     }
 }

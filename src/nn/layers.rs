@@ -6,6 +6,7 @@ use super::trace::Trace;
 use crate::error::Result;
 use crate::graph::Value;
 use crate::ops::activation::{Activation, activation};
+use crate::ops::concat::window;
 use crate::ops::conv2d::{self, Epilogue};
 use crate::ops::embedding::gaussian_fourier_log;
 use crate::ops::group_norm::{self, group_norm};
@@ -72,10 +73,21 @@ impl Conv2d {
 
     /// The same with a time embedding, a residual or a scale behind it; the bias is this layer's.
     pub fn forward_with(&self, trace: &mut Trace<'_>, x: Value, epilogue: Epilogue) -> Result<Value> {
+        self.forward_joined(trace, x, None, epilogue)
+    }
+
+    /// The same of `x` with the channels of `second` behind it; the two are never written side by side.
+    pub fn forward_joined(
+        &self,
+        trace: &mut Trace<'_>,
+        x: Value,
+        second: Option<Value>,
+        epilogue: Epilogue,
+    ) -> Result<Value> {
         let weight = trace.param(&self.weight)?;
         let bias = self.bias.as_ref().map(|bias| trace.param(bias)).transpose()?;
         let geometry = conv2d::Conv2d { stride: self.stride, pad: self.padding, dilation: self.dilation };
-        conv2d::conv2d(trace.graph, x, None, weight, geometry, Epilogue { bias, ..epilogue })
+        conv2d::conv2d(trace.graph, x, second, weight, geometry, Epilogue { bias, ..epilogue })
     }
 
     fn scaled(
@@ -225,9 +237,44 @@ impl GroupNorm {
 
     /// The normalization of `x` (`n h w c`), and an activation behind it.
     pub fn forward(&self, trace: &mut Trace<'_>, x: Value, f: Option<Activation>) -> Result<Value> {
-        let (weight, bias) = (trace.param(&self.weight)?, trace.param(&self.bias)?);
+        let affine = [trace.param(&self.weight)?, trace.param(&self.bias)?];
+        self.normalize(trace, x, affine, self.groups, f)
+    }
+
+    /// Whether no group of this layer holds channels on both sides of the first `channels`.
+    pub fn parts_at(&self, channels: usize) -> bool {
+        let all = self.weight.shape.iter().product::<usize>();
+        channels.is_multiple_of(all / self.groups)
+    }
+
+    /// The normalization of `first` with the channels of `second` behind it, in two parts that are never written side by side. Only
+    /// where [`GroupNorm::parts_at`] the channels of `first`.
+    pub fn forward_parts(
+        &self,
+        trace: &mut Trace<'_>,
+        parts: [Value; 2],
+        f: Option<Activation>,
+    ) -> Result<[Value; 2]> {
+        let channels = parts.map(|x| trace.graph.shape(x).last());
+        let size = (channels[0] + channels[1]) / self.groups;
+        let affine = [trace.param(&self.weight)?, trace.param(&self.bias)?];
+        let mut part = |i: usize, from: usize| {
+            let [weight, bias] = affine.map(|v| window(trace.graph, v, from as i32, channels[i]));
+            self.normalize(trace, parts[i], [weight?, bias?], channels[i] / size, f)
+        };
+        Ok([part(0, 0)?, part(1, channels[0])?])
+    }
+
+    fn normalize(
+        &self,
+        trace: &mut Trace<'_>,
+        x: Value,
+        [weight, bias]: [Value; 2],
+        groups: usize,
+        f: Option<Activation>,
+    ) -> Result<Value> {
         let silu = f == Some(Activation::Silu);
-        let options = group_norm::GroupNorm { groups: self.groups, norm_eps: self.norm_eps as f32, silu };
+        let options = group_norm::GroupNorm { groups, norm_eps: self.norm_eps as f32, silu };
         let y = group_norm(trace.graph, x, weight, bias, options)?;
         match f {
             Some(f) if !silu => activate(trace, y, f),

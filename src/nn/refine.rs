@@ -276,13 +276,13 @@ impl RefineBlock {
         let [_, height, width, _] = trace.graph.nhwc("refine", first)?;
         let mut hs = Vec::new();
         for (&x, adapt) in xs.iter().zip(&self.adapt_convs) {
-            hs.push(adapt.forward(trace, x, labels)?);
+            hs.push(trace.block("adapt", |t| adapt.forward(t, x, labels))?);
         }
         let h = match &self.msf {
-            Some(msf) => msf.forward(trace, &hs, [height, width], labels)?,
+            Some(msf) => trace.block("msf", |t| msf.forward(t, &hs, [height, width], labels))?,
             None => hs[0],
         };
-        let h = self.crp.forward(trace, h, labels)?;
-        self.output_convs.forward(trace, h, labels)
+        let h = trace.block("crp", |t| self.crp.forward(t, h, labels))?;
+        trace.block("output", |t| self.output_convs.forward(t, h, labels))
     }
 }

@@ -7,7 +7,11 @@ use super::trace::Trace;
 use crate::error::Result;
 use crate::graph::Value;
 use crate::ops::activation::Activation;
+use crate::ops::concat::concat;
 use crate::ops::conv2d::Epilogue;
+
+/// Bytes of a binding that every device has.
+const LEAST_BINDING: usize = 128 << 20;
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -126,11 +130,8 @@ impl ResnetBlock {
             h = resample(trace, h, *direction, filter)?;
             x = resample(trace, x, *direction, filter)?;
         }
-        let temb = match (&self.dense_0, temb) {
-            (Some(dense), Some(temb)) => Some(dense.forward(trace, temb)?),
-            _ => None,
-        };
-        let h = self.conv_0.forward_with(trace, h, Epilogue { temb, ..Epilogue::default() })?;
+        let epilogue = self.time(trace, temb)?;
+        let h = self.conv_0.forward_with(trace, h, epilogue)?;
         let h = self.norm_1.forward(trace, h, Some(self.activation))?;
         let h = trace.dropout(h, self.dropout)?;
         let residual = match &self.shortcut {
@@ -138,8 +139,124 @@ impl ResnetBlock {
             Shortcut::Nin(nin) => nin.forward(trace, x)?,
             Shortcut::Conv(conv) => conv.forward(trace, x)?,
         };
-        let sum =
-            Epilogue { residual: Some(residual), scale: self.output_scale as f32, ..Epilogue::default() };
-        self.conv_1.forward_with(trace, h, sum)
+        self.sum(trace, h, residual)
+    }
+
+    /// The block on `x` (`n h w c1`) with the channels of `skip` (`n h w c2`) behind it. Where an image of both is too large for the
+    /// binding that every device has, the first norm, the first convolution and the shortcut read the two where they are, which
+    /// takes groups that end where `x` does and a convolution as shortcut; every device then computes the same.
+    pub fn forward_joined(
+        &self,
+        trace: &mut Trace<'_>,
+        x: Value,
+        skip: Value,
+        temb: Option<Value>,
+    ) -> Result<Value> {
+        let [_, h, w, c1] = trace.graph.nhwc("residual", x)?;
+        let bytes = 4 * h * w * (c1 + trace.graph.shape(skip).last());
+        match (&self.shortcut, &self.resample) {
+            (Shortcut::Conv(shortcut), None) if bytes > LEAST_BINDING && self.norm_0.parts_at(c1) => {
+                self.forward_parts(trace, [x, skip], shortcut, temb)
+            }
+            _ => {
+                let joined = concat(trace.graph, x, skip)?;
+                self.forward(trace, joined, temb)
+            }
+        }
+    }
+
+    fn forward_parts(
+        &self,
+        trace: &mut Trace<'_>,
+        [x, skip]: [Value; 2],
+        shortcut: &Conv2d,
+        temb: Option<Value>,
+    ) -> Result<Value> {
+        let [a, b] = self.norm_0.forward_parts(trace, [x, skip], Some(self.activation))?;
+        let epilogue = self.time(trace, temb)?;
+        let h = self.conv_0.forward_joined(trace, a, Some(b), epilogue)?;
+        let h = self.norm_1.forward(trace, h, Some(self.activation))?;
+        let h = trace.dropout(h, self.dropout)?;
+        let residual = shortcut.forward_joined(trace, x, Some(skip), Epilogue::default())?;
+        self.sum(trace, h, residual)
+    }
+
+    /// What follows the first convolution's sum: the time embedding.
+    fn time(&self, trace: &mut Trace<'_>, temb: Option<Value>) -> Result<Epilogue> {
+        let temb = match (&self.dense_0, temb) {
+            (Some(dense), Some(temb)) => Some(dense.forward(trace, temb)?),
+            _ => None,
+        };
+        Ok(Epilogue { temb, ..Epilogue::default() })
+    }
+
+    /// The second convolution of `h` and the shortcut's `residual`.
+    fn sum(&self, trace: &mut Trace<'_>, h: Value, residual: Value) -> Result<Value> {
+        let scale = self.output_scale as f32;
+        let epilogue = Epilogue { residual: Some(residual), scale, ..Epilogue::default() };
+        self.conv_1.forward_with(trace, h, epilogue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Gpu, Options};
+    use crate::graph::{Draft, DraftOptions, Graph, Resources};
+    use crate::nn::Manifest;
+    use crate::random::Stream;
+
+    /// 8 channels and behind them 4, in groups of 4: output, and gradients by both inputs and all parameters.
+    #[test]
+    fn a_block_reads_two_parts_as_it_reads_their_concatenation() -> Result<()> {
+        let gpu = Gpu::open(&Options::default())?;
+        let style = BlockStyle {
+            groups: [Groups::Quarter; 2],
+            norm_eps: 1e-6,
+            activation: Activation::Silu,
+            dropout: 0.0,
+            init_scale: 1.0,
+            output_scale: std::f64::consts::FRAC_1_SQRT_2,
+            temb_channels: None,
+        };
+        let mut manifest = Manifest::default();
+        let block = ResnetBlock::biggan(&mut manifest.root(), &style, 12, 8, None)?;
+        let run = |in_parts: bool| -> Result<Vec<Vec<f32>>> {
+            let mut g = Graph::new();
+            let inputs = [g.input("x", [2, 5, 5, 8]), g.input("skip", [2, 5, 5, 4])];
+            let mut trace = Trace::new(&mut g, "weights");
+            let y = match (&block.shortcut, in_parts) {
+                (Shortcut::Conv(conv), true) => block.forward_parts(&mut trace, inputs, conv, None)?,
+                _ => block.forward_joined(&mut trace, inputs[0], inputs[1], None)?,
+            };
+            let seed = g.input("seed", [2, 5, 5, 8]);
+            let mut wanted = inputs.to_vec();
+            let mut parameters = g.parameters("weights");
+            parameters.sort_by_key(|&p| g.name(p).to_owned());
+            wanted.extend(&parameters);
+            let grads = g.backward(&[(y, seed)], &wanted)?;
+            let outputs: Vec<Value> = [Some(y)].into_iter().chain(grads).flatten().collect();
+            let draft = Draft::new(&g, &outputs, gpu.capabilities(), DraftOptions::default())?;
+            let mut plan = draft.build(&gpu, Resources::new())?;
+            let values = |part: u32, n: usize| -> Vec<f32> {
+                let mut stream = Stream::new(3, 0, part);
+                (0..n).map(|_| stream.uniform() as f32 - 0.4).collect()
+            };
+            for (part, value) in inputs.into_iter().chain([seed]).enumerate() {
+                plan.write(value, &values(part as u32, g.shape(value).elements()))?;
+            }
+            for (part, &p) in parameters.iter().enumerate() {
+                let weights = plan.parameters("weights").unwrap();
+                weights.write(g.name(p), &values(10 + part as u32, g.shape(p).elements()))?;
+            }
+            plan.run()?;
+            outputs.iter().map(|&v| plan.read(v)).collect()
+        };
+        let (joined, parts) = (run(false)?, run(true)?);
+        assert!(joined.len() == 13 && parts.len() == 13, "{} {}", joined.len(), parts.len());
+        for (a, b) in joined.iter().flatten().zip(parts.iter().flatten()) {
+            assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
+        }
+        Ok(())
     }
 }

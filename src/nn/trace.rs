@@ -54,6 +54,15 @@ impl<'g> Trace<'g> {
         }
     }
 
+    /// Runs `body` as a block of the network: with `name` in front of the names of what it appends, and as a segment, which a backward pass
+    /// may compute again rather than keep what is inside.
+    pub(crate) fn block<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
+        let opened = self.graph.enter_segment();
+        let result = self.scoped(name, body);
+        self.graph.leave_segment(opened);
+        result
+    }
+
     /// Runs `body` with `name` in front of the names of what it appends.
     pub(crate) fn scoped<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
         let (set, fixed, dropout, dropouts) = (self.set, self.fixed, self.dropout, self.dropouts);

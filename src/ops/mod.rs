@@ -57,7 +57,20 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`] when a seed has not its value's shape.
     pub fn backward(&mut self, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
-        self.differentiate(seeds, wrt, elementwise::add)
+        self.differentiate(seeds, wrt, elementwise::add, false)
+    }
+
+    /// The same, bit for bit, by less memory and more work: what lies inside the segments of the forward pass is computed again
+    /// when the backward pass comes to it, rather than kept.
+    ///
+    /// # Errors
+    /// As [`Graph::backward`].
+    pub fn backward_recomputing(
+        &mut self,
+        seeds: &[(Value, Value)],
+        wrt: &[Value],
+    ) -> Result<Vec<Option<Value>>> {
+        self.differentiate(seeds, wrt, elementwise::add, true)
     }
 }
 

@@ -35,6 +35,7 @@ mod kernels;
 pub mod loss;
 mod objective;
 mod options;
+mod prepare;
 mod samples;
 mod state;
 mod step;

@@ -13,12 +13,16 @@ pub struct TrainerOptions {
     /// Images of one replay; the gradients of several are summed to those of `training.batch_size`. `None` takes the whole batch, or
     /// the largest part that the device allows.
     pub micro_batch: Option<usize>,
+    /// Activations are computed again in the backward pass rather than kept: less memory, more work, the same results bit for bit.
+    pub recompute: bool,
     /// How kernels are chosen where the checkpoint records none.
     pub choice: Choice,
     /// The grids of samples that are drawn on the way; `None` draws none.
     pub samples: Option<SampleOptions>,
     /// Batches of the test split in one evaluation of the loss; 0 evaluates nothing.
     pub evaluation_batches: usize,
+    /// Write a line of the log when this much time has passed since the last one, beside `training.log_freq` and the first step of a run.
+    pub log_every: Option<Duration>,
     /// Save when this much time has passed since the last save, beside `training.snapshot_freq_for_preemption`.
     pub save_every: Option<Duration>,
 }
@@ -28,9 +32,11 @@ impl Default for TrainerOptions {
         Self {
             resume: true,
             micro_batch: None,
+            recompute: false,
             choice: Choice::default(),
             samples: Some(SampleOptions::default()),
             evaluation_batches: 1,
+            log_every: None,
             save_every: None,
         }
     }

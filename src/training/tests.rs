@@ -203,6 +203,7 @@ fn settings(shape: [usize; 4]) -> StepSettings {
         adam: adam_of(&config),
         seed: 1,
         recorded_noise: false,
+        recompute: false,
         choice: crate::graph::Choice::Heuristic,
     }
 }

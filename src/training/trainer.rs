@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::classes::{check_classes, labelled};
 use super::evaluation::Evaluation;
 use super::kernels::KernelRecord;
-use super::loss::{Objective, Reduction, Row};
-use super::objective::adam_of;
+use super::loss::{Objective, Row};
 use super::options::{Event, Figures, Outcome, Progress, TrainerOptions};
+use super::prepare::{check_data, check_same_model, draft_that_fits};
 use super::samples::{SampleGrids, write_grid};
 use super::step::{StepBatch, StepDraft, StepSettings, TrainStep, Trainable};
 use crate::checkpoint::{Checkpoint, DataPosition, EmaState, WorkFolder};
@@ -22,6 +22,9 @@ use crate::models::{self, Config};
 use crate::ops::philox::Purpose;
 use crate::output::{EventWriter, MetricsWriter};
 use crate::random::Stream;
+
+/// Fewer skipped steps than these never end a run.
+const PASSED_OVER: u64 = 5;
 
 /// A run of training in a work folder, which it holds until it is dropped.
 ///
@@ -172,7 +175,8 @@ impl Trainer {
         let mut metrics = MetricsWriter::open(&self.folder.path().join("metrics.jsonl"), Some(self.done))?;
         let mut events = EventWriter::create(&self.folder.path().join("events"))?;
         let mut loader = self.loader()?;
-        let mut evaluation = self.evaluation()?;
+        let mut evaluation = None;
+        let evaluates = self.options.evaluation_batches > 0 && self.data.subset(Split::Test).is_ok();
         let grids_every = self
             .options
             .samples
@@ -189,7 +193,7 @@ impl Trainer {
             progress.event(Event::Note(&note));
         }
         let mut clock = Clock::new(self.done, self.skipped);
-        let mut saved = (self.done, Instant::now());
+        let (first, mut saved) = (self.done + 1, (self.done, Instant::now()));
         while going && self.done < t.n_iters {
             let Some(batch) = loader.next_batch()? else { break };
             clock.wait += loader.last_wait();
@@ -207,7 +211,9 @@ impl Trainer {
                 || self.options.save_every.is_some_and(|every| saved.1.elapsed() >= every)
                 || last;
             let (evaluate, draw) = (due(t.eval_freq), due(grids_every));
-            if due(t.log_freq) || save {
+            // The first step tells early whether all is well, and a slow device need not wait for a round number.
+            let slow = self.options.log_every.is_some_and(|every| clock.start.elapsed() >= every);
+            if due(t.log_freq) || save || done == first || slow {
                 let figures = self.figures(&mut clock, memory.total(), self.done)?;
                 if figures.step_count > 0 {
                     let f = figures.figures;
@@ -230,7 +236,11 @@ impl Trainer {
                     return Err(Error::NonFinite { tensor, step: figures.broken_step });
                 }
             }
-            if let (true, Some(evaluation)) = (evaluate, &mut evaluation) {
+            if evaluate && evaluates {
+                let evaluation = match &mut evaluation {
+                    Some(evaluation) => evaluation,
+                    none => none.insert(self.evaluation()?),
+                };
                 let (loss, accuracy) = self.evaluate(evaluation)?;
                 let mut values = vec![("eval_loss", loss)];
                 values.extend(accuracy.map(|accuracy| ("eval_accuracy", accuracy)));
@@ -275,14 +285,11 @@ impl Trainer {
         Loader::new(self.data.subset(Split::Train)?, config, self.position)
     }
 
-    fn evaluation(&self) -> Result<Option<Evaluation>> {
-        if self.options.evaluation_batches == 0 || self.data.subset(Split::Test).is_err() {
-            return Ok(None);
-        }
+    fn evaluation(&self) -> Result<Evaluation> {
         let choice = self.kernels.choice(&self.options.choice);
         let settings = StepSettings { choice, ..self.step.settings().clone() };
         let state = self.step.state();
-        Evaluation::new(&self.gpu, self.network.as_ref(), &state.ema, &state.fixed, &settings).map(Some)
+        Evaluation::new(&self.gpu, self.network.as_ref(), &state.ema, &state.fixed, &settings)
     }
 
     /// The mean loss, and of a classifier the accuracy.
@@ -314,10 +321,11 @@ impl Trainer {
             memory,
         };
         let new = figure.skipped - clock.skipped;
+        clock.in_a_row = if new > 0 { clock.in_a_row + new } else { 0 };
         let mut broken = None;
-        if new > 0 {
+        if clock.in_a_row >= PASSED_OVER {
             let gradient = self.step.state().non_finite_gradient()?;
-            // One step in many is passed over; a run that stays broken or breaks often is not.
+            // Some steps in many are passed over; a run that stays broken or breaks often is not.
             if gradient.is_some() || 2 * new > count {
                 broken =
                     Some(gradient.map_or("a gradient".to_owned(), |name| format!("the gradient of {name}")));
@@ -326,7 +334,7 @@ impl Trainer {
         clock.skipped = figure.skipped;
         clock.begin(step);
         // The steps since the first broken one were all skipped where the last one is.
-        Ok(Read { figures, step_count: count, broken, broken_step: step + 1 - new.min(step) })
+        Ok(Read { figures, step_count: count, broken, broken_step: step + 1 - clock.in_a_row.min(step) })
     }
 
     fn save(&mut self) -> Result<()> {
@@ -402,15 +410,17 @@ struct Clock {
     since: u64,
     wait: Duration,
     skipped: u64,
+    /// Steps skipped since the last line without any.
+    in_a_row: u64,
 }
 
 impl Clock {
     fn new(step: u64, skipped: u64) -> Self {
-        Self { start: Instant::now(), since: step, wait: Duration::ZERO, skipped }
+        Self { start: Instant::now(), since: step, wait: Duration::ZERO, skipped, in_a_row: 0 }
     }
 
     fn begin(&mut self, step: u64) {
-        *self = Self::new(step, self.skipped);
+        *self = Self { in_a_row: self.in_a_row, ..Self::new(step, self.skipped) };
     }
 }
 
@@ -420,80 +430,4 @@ struct Read {
     step_count: u64,
     broken: Option<String>,
     broken_step: u64,
-}
-
-/// Micro-batches: as asked for, or the whole batch, or the largest part that the device takes.
-fn draft_that_fits(
-    gpu: &Gpu,
-    network: &dyn Trainable,
-    config: &Config,
-    options: &TrainerOptions,
-    choice: Choice,
-    notes: &mut Vec<String>,
-) -> Result<StepDraft> {
-    let (batch, size) = (config.training.batch_size, config.data.image_size);
-    let mut n = options.micro_batch.unwrap_or(batch);
-    loop {
-        let settings = StepSettings {
-            shape: [n, size, size, config.data.num_channels],
-            batch,
-            reduction: Reduction::of(config),
-            adam: adam_of(config),
-            seed: config.seed,
-            recorded_noise: false,
-            choice: choice.clone(),
-        };
-        match StepDraft::new(gpu, network, &settings) {
-            Err(Error::Limit { what, needed, limit, unit, .. }) if n > 1 && options.micro_batch.is_none() => {
-                let half = n.div_ceil(2);
-                notes.push(format!(
-                    "{what} needs {needed} {unit} where the device allows {limit}: \
-                     the batch of {batch} is split into parts of {half}"
-                ));
-                n = half;
-            }
-            result => return result,
-        }
-    }
-}
-
-fn check_data(config: &Config, data: &Dataset) -> Result<()> {
-    let (has, wants) = (data.preprocess(), &config.data);
-    if (has.image_size as usize, has.channels as usize) == (wants.image_size, wants.num_channels) {
-        return Ok(());
-    }
-    let problem = format!("the data set has {0}x{0} pixels of {1} channels", has.image_size, has.channels);
-    Err(Error::invalid(
-        "data.image_size",
-        format!("{0}x{0}x{1}", wants.image_size, wants.num_channels),
-        problem,
-    ))
-}
-
-/// A run goes on only with the model that it began with; other keys may change, which is said.
-fn check_same_model(config: &Config, checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Result<()> {
-    let before = Config::from_toml(&checkpoint.config, "the checkpoint's configuration")?;
-    let (old, new) = (before.to_json(), config.to_json());
-    let mut changed = Vec::new();
-    for key in Config::keys() {
-        let at = format!("/{}", key.replace('.', "/"));
-        let (was, is) = (old.pointer(&at), new.pointer(&at));
-        if was == is {
-            continue;
-        }
-        let text = |v: Option<&serde_json::Value>| v.map_or("unset".to_owned(), ToString::to_string);
-        let free = ["model.dropout", "model.ema_rate"];
-        if key.starts_with("model.") && !free.contains(&key.as_str()) {
-            let problem =
-                format!("the run in this folder has {}; resume with that, or give another folder", text(was));
-            return Err(Error::invalid(key, text(is), problem));
-        }
-        changed.push(format!("{key} from {} to {}", text(was), text(is)));
-    }
-    // More steps are no other run.
-    changed.retain(|c| !c.starts_with("training.n_iters"));
-    if !changed.is_empty() {
-        notes.push(format!("the configuration differs from the run so far: {}", changed.join(", ")));
-    }
-    Ok(())
 }

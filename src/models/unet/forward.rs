@@ -25,9 +25,9 @@ impl Network for Unet {
         // bug: the way down pushes the input convolution's result at least.
         let h = skips.last().copied().expect("a skip connection");
         let h = trace.scoped("mid", |t| {
-            let h = self.mid.0.forward(t, h, temb)?;
-            let h = self.mid.1.forward(t, h)?;
-            self.mid.2.forward(t, h, temb)
+            let h = t.block("block.0", |t| self.mid.0.forward(t, h, temb))?;
+            let h = t.block("attention", |t| self.mid.1.forward(t, h))?;
+            t.block("block.1", |t| self.mid.2.forward(t, h, temb))
         })?;
         let h = self.forward_up(trace, h, &mut skips, temb)?;
         match (spec.scale_by_sigma, spec.embedding) {
@@ -76,11 +76,11 @@ impl Unet {
         for (i, level) in self.down.iter().enumerate() {
             trace.scoped(&format!("down.{i}"), |t| -> Result<()> {
                 for (i, stage) in level.stages.iter().enumerate() {
-                    h = t.scoped(&format!("block.{i}"), |t| stage.forward(t, h, temb))?;
+                    h = t.block(&format!("block.{i}"), |t| stage.forward(t, h, None, temb))?;
                     skips.push(h);
                 }
                 let Some((step, merge)) = &level.step else { return Ok(()) };
-                h = t.scoped("downsample", |t| step.forward(t, h, temb))?;
+                h = t.block("downsample", |t| step.forward(t, h, temb))?;
                 match merge {
                     None => {}
                     Some(InputMerge::Combine(combine)) => {
@@ -88,7 +88,7 @@ impl Unet {
                         h = t.scoped("combine", |t| combine.forward(t, pyramid, h))?;
                     }
                     Some(InputMerge::Residual(downsample)) => {
-                        pyramid = t.scoped("pyramid", |t| downsample.forward(t, pyramid))?;
+                        pyramid = t.block("pyramid", |t| downsample.forward(t, pyramid))?;
                         pyramid = self.rescaled_sum(t, pyramid, h)?;
                         h = pyramid;
                     }
@@ -115,20 +115,19 @@ impl Unet {
                 for (i, stage) in level.stages.iter().enumerate() {
                     // bug: as many skips were pushed as are popped.
                     let skip = skips.pop().expect("a skip connection for each block");
-                    let joined = concat(t.graph, h, skip)?;
-                    h = t.scoped(&format!("block.{i}"), |t| stage.forward(t, joined, temb))?;
+                    h = t.block(&format!("block.{i}"), |t| stage.forward(t, h, Some(skip), temb))?;
                 }
                 if let Some(output) = &level.output {
-                    pyramid = Some(t.scoped("output", |t| self.merge_output(t, output, pyramid, &mut h))?);
+                    pyramid = Some(t.block("output", |t| self.merge_output(t, output, pyramid, &mut h))?);
                 }
                 if let Some(step) = &level.step {
-                    h = t.scoped("upsample", |t| step.forward(t, h, temb))?;
+                    h = t.block("upsample", |t| step.forward(t, h, temb))?;
                 }
                 Ok(())
             })?;
         }
         match (&self.head, pyramid) {
-            (Some((norm, conv)), _) => trace.scoped("out", |t| self.forward_head(t, norm, conv, h)),
+            (Some((norm, conv)), _) => trace.block("out", |t| self.forward_head(t, norm, conv, h)),
             (None, Some(pyramid)) => Ok(pyramid),
             (None, None) => Err(Error::shape("unet", "there is neither head nor pyramid", "build it anew")),
         }
@@ -181,8 +180,18 @@ impl Unet {
 }
 
 impl Stage {
-    fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<Value>) -> Result<Value> {
-        let h = self.block.forward(trace, x, temb)?;
+    /// The stage on `x`, with the channels of `skip` behind it.
+    fn forward(
+        &self,
+        trace: &mut Trace<'_>,
+        x: Value,
+        skip: Option<Value>,
+        temb: Option<Value>,
+    ) -> Result<Value> {
+        let h = match skip {
+            Some(skip) => self.block.forward_joined(trace, x, skip, temb)?,
+            None => self.block.forward(trace, x, temb)?,
+        };
         match &self.attention {
             Some(attention) => trace.scoped("attention", |t| attention.forward(t, h)),
             None => Ok(h),

@@ -1,6 +1,7 @@
 //! `gen train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,18 +25,18 @@ use crate::settings::ConfigArgs;
 #[command(after_help = "Examples:
   gen train --config ve/cifar10_ncsnpp_continuous --data cifar-10-binary.tar.gz --out runs/cifar10
   gen train --config mine.toml --data photos/ --out runs/mine --set optim.lr=1e-4 --batch 32 --steps 20000
-  gen train --config mine.toml --data photos/ --out runs/mine --dry-run
+  gen train --config ve/ffhq_ncsnpp_continuous --batch 1 --recompute --dry-run
   gen train --config ve/cifar10_ncsnpp_continuous --set model.name=wideresnet_noise_conditional \\
             --data cifar-10-binary.tar.gz --out runs/classifier    (for gen class; classes are folders of --data)")]
 pub struct Train {
     #[command(flatten)]
     config: ConfigArgs,
     /// The images; see `gen data --help`.
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "dry_run")]
+    data: Option<PathBuf>,
     /// The work folder.
-    #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
     /// Steps to reach, in place of training.n_iters.
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -45,6 +46,9 @@ pub struct Train {
     /// Images that are on the device at once; the result is that of the whole batch.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     micro_batch: Option<u32>,
+    /// Compute activations again in the backward pass rather than keep them: less memory, about a fifth more work, the same result.
+    #[arg(long)]
+    recompute: bool,
     /// Refuse a folder that holds a run already, rather than go on with it.
     #[arg(long)]
     no_resume: bool,
@@ -54,7 +58,7 @@ pub struct Train {
     /// Save every N minutes as well.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     save_every: u64,
-    /// Print the plan and its memory, and train nothing.
+    /// Print the plan and its memory, with and without --recompute, and train nothing; needs neither --data nor --out.
     #[arg(long)]
     dry_run: bool,
     /// Print objects: the plan of a dry run, or a line for each line of the log and one for the end.
@@ -69,36 +73,30 @@ impl Train {
             session.say(warning);
         }
         let gpu = session.open_gpu()?;
-        let d = &config.data;
-        let preprocess =
-            Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
-        let bar = session.counter("pictures read");
-        let data =
-            Dataset::open(&DataConfig::new(&self.data, preprocess), &mut |done| bar.set_position(done))?;
-        bar.finish_and_clear();
-        if !data.bad().is_empty() {
-            session.say(format_args!(
-                "{} pictures cannot be read and are left out; see `gen data check`",
-                data.bad().len()
-            ));
-        }
         let batch = config.training.batch_size;
         let options = TrainerOptions {
             resume: !self.no_resume,
             micro_batch: self.micro_batch.map(|n| n as usize),
+            recompute: self.recompute,
             choice: Choice::for_device(&gpu),
             samples: (self.samples_every != Some(0)).then_some(SampleOptions {
                 steps: Some(20),
                 every: self.samples_every,
                 ..SampleOptions::default()
             }),
+            log_every: Some(Duration::from_secs(30)),
             save_every: Some(Duration::from_secs(60 * self.save_every.max(1))),
             ..TrainerOptions::default()
         };
         if self.dry_run {
             return self.plan(&gpu, &config, &options, session);
         }
-        let mut trainer = Trainer::new(&gpu, config, data, &self.out, options)?;
+        // bug: the command line is refused without these two, but for a dry run.
+        let (path, out) = (self.data.as_ref().expect("--data"), self.out.as_ref().expect("--out"));
+        let data = pictures(path, &config, session)?;
+        let bar = session.counter("compiling kernels");
+        let mut trainer = Trainer::new(&gpu, config, data, out, options)?;
+        bar.finish_and_clear();
         let bar = session.bar(0, "training");
         let mut last: Option<Figures> = None;
         let outcome = trainer.run(&mut |event: Event<'_>| {
@@ -125,16 +123,14 @@ impl Train {
                 }
                 Event::Step { step } => bar.set_position(step),
                 Event::Logged(figures) => {
-                    bar.set_prefix(format!(
-                        ", loss {:.4}{}, {:.1} images/s",
-                        figures.loss,
-                        found(figures.accuracy),
-                        figures.images_per_second
-                    ));
+                    bar.set_prefix(short(&figures));
                     last = Some(figures);
                     if self.json {
                         // A reader that went away does not end the run.
                         let _ = print::line(object(&figures));
+                    } else if bar.is_hidden() {
+                        // Where no bar moves, lines tell that the run does.
+                        session.say(text(&figures));
                     } else {
                         bar.suspend(|| session.detail(text(&figures)));
                     }
@@ -153,7 +149,7 @@ impl Train {
         })?;
         bar.finish_and_clear();
         if !outcome.complete {
-            let place = self.out.display();
+            let place = out.display();
             return Err(Interrupted(format!(
                 "{} steps are saved in {place}; the same command goes on",
                 outcome.step
@@ -162,14 +158,14 @@ impl Train {
         }
         if self.json {
             print::line(
-                json!({"step": outcome.step, "complete": true, "loss": last.map(|f| f.loss), "folder": self.out}),
+                json!({"step": outcome.step, "complete": true, "loss": last.map(|f| f.loss), "folder": out}),
             )?;
         } else {
             let loss = last.map_or(String::new(), |f| format!(", loss {:.4}{}", f.loss, found(f.accuracy)));
             print::line(format_args!(
                 "{} steps done{loss}; the model is in {}",
                 outcome.step,
-                self.out.display()
+                out.display()
             ))?;
         }
         Ok(())
@@ -184,14 +180,19 @@ impl Train {
         session: &Session,
     ) -> anyhow::Result<()> {
         let (draft, notes) = Trainer::plan(gpu, config, options)?;
+        let other = TrainerOptions { recompute: !self.recompute, ..options.clone() };
+        let (other, _) = Trainer::plan(gpu, config, &other)?;
         for note in &notes {
             session.say(note);
         }
         let (memory, flops) = (draft.memory(), draft.flops());
+        let (kept, recomputed) = if self.recompute { (&other, &draft) } else { (&draft, &other) };
         let (batch, micro_batch) = (config.training.batch_size, draft.micro_batch());
         if self.json {
             print::json(&json!({
                 "batch": batch, "micro_batch": micro_batch, "steps": config.training.n_iters, "flops": flops,
+                "recompute": self.recompute,
+                "total_kept": kept.memory().total(), "total_recomputed": recomputed.memory().total(),
                 "memory": {
                     "total": memory.total(), "parameters": memory.parameters, "shared": memory.shared,
                     "peak": memory.peak, "inputs": memory.inputs, "prepared": memory.prepared,
@@ -205,6 +206,12 @@ impl Train {
         print::line(format_args!("step     {:.1} GFLOP", flops / 1e9))?;
         print::line(format_args!("memory   {}", print::bytes(memory.total())))?;
         print::line(format_args!("         {memory}"))?;
+        print::line(format_args!(
+            "{} {}, {:.1} GFLOP a step",
+            if self.recompute { "without --recompute" } else { "with --recompute" },
+            print::bytes(other.memory().total()),
+            other.flops() / 1e9
+        ))?;
         Ok(())
     }
 
@@ -225,6 +232,20 @@ impl Train {
     }
 }
 
+/// The data set; packing it is shown.
+fn pictures(path: &Path, config: &Config, session: &Session) -> anyhow::Result<Arc<Dataset>> {
+    let d = &config.data;
+    let preprocess = Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
+    let bar = session.counter("pictures read");
+    let data = Dataset::open(&DataConfig::new(path, preprocess), &mut |done| bar.set_position(done))?;
+    bar.finish_and_clear();
+    if !data.bad().is_empty() {
+        let number = data.bad().len();
+        session.say(format_args!("{number} pictures cannot be read and are left out; see `gen data check`"));
+    }
+    Ok(data)
+}
+
 fn object(f: &Figures) -> serde_json::Value {
     json!({
         "step": f.step, "loss": f.loss, "grad_norm": f.grad_norm, "skipped": f.skipped,
@@ -236,6 +257,12 @@ fn object(f: &Figures) -> serde_json::Value {
 /// A classifier's accuracy in words.
 fn found(accuracy: Option<f64>) -> String {
     accuracy.map_or(String::new(), |share| format!(", {:.1}% found", 100.0 * share))
+}
+
+/// What stands beside the bar.
+fn short(f: &Figures) -> String {
+    let skipped = if f.skipped > 0 { format!(", {} steps skipped", f.skipped) } else { String::new() };
+    format!(", loss {:.4}{}, {:.1} images/s{skipped}", f.loss, found(f.accuracy), f.images_per_second)
 }
 
 fn text(f: &Figures) -> String {

@@ -1,0 +1,93 @@
+//! What is settled before a run begins: the size of its parts, and that data and checkpoint are of the configuration.
+
+use super::loss::Reduction;
+use super::objective::adam_of;
+use super::options::TrainerOptions;
+use super::step::{StepDraft, StepSettings, Trainable};
+use crate::checkpoint::Checkpoint;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Choice;
+use crate::models::Config;
+
+/// Micro-batches: as asked for, or the whole batch, or the largest part that the device takes.
+pub(super) fn draft_that_fits(
+    gpu: &Gpu,
+    network: &dyn Trainable,
+    config: &Config,
+    options: &TrainerOptions,
+    choice: Choice,
+    notes: &mut Vec<String>,
+) -> Result<StepDraft> {
+    let (batch, size) = (config.training.batch_size, config.data.image_size);
+    let mut n = options.micro_batch.unwrap_or(batch);
+    loop {
+        let settings = StepSettings {
+            shape: [n, size, size, config.data.num_channels],
+            batch,
+            reduction: Reduction::of(config),
+            adam: adam_of(config),
+            seed: config.seed,
+            recorded_noise: false,
+            recompute: options.recompute,
+            choice: choice.clone(),
+        };
+        match StepDraft::new(gpu, network, &settings) {
+            Err(Error::Limit { what, needed, limit, unit, .. }) if n > 1 && options.micro_batch.is_none() => {
+                let half = n.div_ceil(2);
+                notes.push(format!(
+                    "{what} needs {needed} {unit} where the device allows {limit}: \
+                     the batch of {batch} is split into parts of {half}"
+                ));
+                n = half;
+            }
+            result => return result,
+        }
+    }
+}
+
+pub(super) fn check_data(config: &Config, data: &Dataset) -> Result<()> {
+    let (has, wants) = (data.preprocess(), &config.data);
+    if (has.image_size as usize, has.channels as usize) == (wants.image_size, wants.num_channels) {
+        return Ok(());
+    }
+    let problem = format!("the data set has {0}x{0} pixels of {1} channels", has.image_size, has.channels);
+    Err(Error::invalid(
+        "data.image_size",
+        format!("{0}x{0}x{1}", wants.image_size, wants.num_channels),
+        problem,
+    ))
+}
+
+/// A run goes on only with the model that it began with; other keys may change, which is said.
+pub(super) fn check_same_model(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let before = Config::from_toml(&checkpoint.config, "the checkpoint's configuration")?;
+    let (old, new) = (before.to_json(), config.to_json());
+    let mut changed = Vec::new();
+    for key in Config::keys() {
+        let at = format!("/{}", key.replace('.', "/"));
+        let (was, is) = (old.pointer(&at), new.pointer(&at));
+        if was == is {
+            continue;
+        }
+        let text = |v: Option<&serde_json::Value>| v.map_or("unset".to_owned(), ToString::to_string);
+        let free = ["model.dropout", "model.ema_rate"];
+        if key.starts_with("model.") && !free.contains(&key.as_str()) {
+            let problem =
+                format!("the run in this folder has {}; resume with that, or give another folder", text(was));
+            return Err(Error::invalid(key, text(is), problem));
+        }
+        changed.push(format!("{key} from {} to {}", text(was), text(is)));
+    }
+    // More steps are no other run.
+    changed.retain(|c| !c.starts_with("training.n_iters"));
+    if !changed.is_empty() {
+        notes.push(format!("the configuration differs from the run so far: {}", changed.join(", ")));
+    }
+    Ok(())
+}
