@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::sampling::flow::{FlowOptions, integrate};
 use crate::sampling::ode::Ode;
 use crate::sampling::rk45::{Tolerance, solve};
 use crate::sde::Sde;
@@ -34,7 +35,7 @@ pub fn offset(centered: bool) -> f64 {
 /// Integrates the batch in `ode`, whose state and probe are set to data and ε, from `t_eps` to 1.
 ///
 /// # Errors
-/// [`Error::Invalid`](crate::Error::Invalid) when no step meets the tolerance or the ODE was drafted without a probe.
+/// [`Error::Invalid`] when no step meets the tolerance or the ODE was drafted without a probe.
 pub fn likelihood(
     ode: &mut Ode,
     sde: &Arc<dyn Sde>,
@@ -48,12 +49,37 @@ pub fn likelihood(
         Ok(())
     })?
     .reached_end()?;
+    read(ode, sde.as_ref(), centered, report.nfe)
+}
+
+/// [`likelihood`] that `proceed`, told t, may stop by returning false; none then.
+///
+/// # Errors
+/// As [`likelihood`]; [`Error::NonFinite`].
+pub fn likelihood_while(
+    ode: &mut Ode,
+    options: FlowOptions,
+    centered: bool,
+    proceed: &mut dyn FnMut(f64) -> bool,
+) -> Result<Option<Likelihood>> {
+    let nfe = integrate(ode, options.t_eps, 1.0, options.tolerance, &mut |t, _| Ok(proceed(t)))?;
+    let Some(nfe) = nfe else { return Ok(None) };
+    let sde = Arc::clone(ode.sde());
+    let result = read(ode, sde.as_ref(), centered, nfe)?;
+    match result.bits_per_dim.iter().all(|bits| bits.is_finite()) {
+        true => Ok(Some(result)),
+        false => Err(Error::NonFinite { tensor: "bits per dimension".into(), step: nfe as u64 }),
+    }
+}
+
+/// What the state at t = 1 says.
+fn read(ode: &Ode, sde: &dyn Sde, centered: bool, nfe: usize) -> Result<Likelihood> {
     let z = ode.get()?;
     let n = ode.shape()[0];
     let d = ode.shape().elements() / n;
     let delta_logp: Vec<f64> = ode
         .log_density_change()?
-        .ok_or_else(|| crate::Error::invalid("ode", "without a probe", "draft it for likelihood"))?
+        .ok_or_else(|| Error::invalid("ode", "without a probe", "draft it for likelihood"))?
         .into_iter()
         .map(f64::from)
         .collect();
@@ -66,5 +92,5 @@ pub fn likelihood(
         .zip(&delta_logp)
         .map(|(prior, delta)| -(prior + delta) / (std::f64::consts::LN_2 * d as f64) + offset(centered))
         .collect();
-    Ok(Likelihood { bits_per_dim, prior_logp, delta_logp, z, nfe: report.nfe })
+    Ok(Likelihood { bits_per_dim, prior_logp, delta_logp, z, nfe })
 }

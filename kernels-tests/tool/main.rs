@@ -2,6 +2,9 @@
 
 mod basics;
 mod files;
+mod goldens;
+mod mistakes;
+mod models;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -327,13 +327,28 @@ pub fn open(path: impl AsRef<Path>) -> Result<DiffusersFolder> {
 }
 
 fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
-    let class: Class = read_json(path)?;
-    Ok(match class.name.as_deref() {
-        Some("DDPMScheduler") => SchedulerConfig::Ddpm(read_json(path)?),
-        Some("DDIMScheduler") => SchedulerConfig::Ddim(read_json(path)?),
-        Some("ScoreSdeVeScheduler") => SchedulerConfig::ScoreSdeVe(read_json(path)?),
-        name => SchedulerConfig::Other { class_name: name.unwrap_or("unknown").into() },
-    })
+    let value: serde_json::Value = read_json(path)?;
+    SchedulerConfig::from_value(value).map_err(|error| Error::format(path, error.to_string()))
+}
+
+impl SchedulerConfig {
+    /// Reads the text of a `scheduler_config.json`; a class that is not known here is [`SchedulerConfig::Other`].
+    ///
+    /// # Errors
+    /// Those of JSON, and a key of another type than its class gives it.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        Self::from_value(serde_json::from_str(text)?)
+    }
+
+    fn from_value(value: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let class: Class = Class::deserialize(&value)?;
+        Ok(match class.name.as_deref() {
+            Some("DDPMScheduler") => Self::Ddpm(serde_json::from_value(value)?),
+            Some("DDIMScheduler") => Self::Ddim(serde_json::from_value(value)?),
+            Some("ScoreSdeVeScheduler") => Self::ScoreSdeVe(serde_json::from_value(value)?),
+            name => Self::Other { class_name: name.unwrap_or("unknown").into() },
+        })
+    }
 }
 
 impl DiffusersFolder {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::model::{SavedModel, Which};
 use super::safetensors::{self, Metadata};
 use super::{DType, Tensors};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl SavedModel {
     /// Writes the model as one safetensors file that [`SavedModel::open`] reads back, and that can be built into the program.
@@ -14,8 +14,8 @@ impl SavedModel {
     /// stay as they are; so do tables that are not trained: a Fourier frequency that is rounded to f16 turns a phase of 1,000 rad by half a radian.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) where a value exceeds what f16 holds; [`Error::Io`](crate::Error::Io),
-    /// [`Error::StorageFull`](crate::Error::StorageFull), what reading the weights says.
+    /// [`Error::Invalid`] where a value exceeds what f16 holds; [`Error::Io`],
+    /// [`Error::StorageFull`], what reading the weights says.
     pub fn save(&self, path: impl AsRef<Path>, which: Which, half: bool) -> Result<()> {
         let path = path.as_ref();
         let mut tensors = Tensors::new(path);
@@ -28,10 +28,10 @@ impl SavedModel {
             };
             tensors.insert(name, tensor)?;
         }
-        safetensors::save(path, &self.metadata(which), &tensors)
+        safetensors::save(path, &self.metadata(which)?, &tensors)
     }
 
-    fn metadata(&self, which: Which) -> Metadata {
+    fn metadata(&self, which: Which) -> Result<Metadata> {
         let averaged = which == Which::Ema && self.has_ema();
         let mut metadata = Metadata::new();
         let mut put = |key: &str, value: String| metadata.push((key.to_owned(), value));
@@ -42,6 +42,19 @@ impl SavedModel {
             put("step", step.to_string());
         }
         put("config", self.config.to_toml());
-        metadata
+        // What our configurations cannot say of a network of diffusers.
+        let json = |value: serde_json::Result<String>| {
+            value.map_err(|e| Error::invalid("metadata", "json", e.to_string()))
+        };
+        if let Some(unet) = &self.unet {
+            put("unet", json(serde_json::to_string(unet))?);
+        }
+        if let Some(scheduler) = &self.scheduler {
+            put("scheduler", json(serde_json::to_string(scheduler))?);
+        }
+        if let Some(reason) = &self.no_sde {
+            put("no_sde", reason.clone());
+        }
+        Ok(metadata)
     }
 }

@@ -4,6 +4,7 @@
 //! tensors; it runs nothing, does not panic, and holds no more memory than the file's size justifies. Tensors are lazy: opening reads names, shapes
 //! and places, and elements are read, and their checksums verified, when they are asked for.
 
+mod adopt;
 mod container;
 pub mod diffusers;
 mod dtype;
@@ -27,7 +28,7 @@ pub use container::{Checkpoint, DataPosition, EmaState};
 pub use dtype::DType;
 pub use files::{Files, OsFiles, SyncWrite};
 pub use folder::{Loaded, WorkFolder, load};
-pub use model::{SavedModel, Which};
+pub use model::{Change, SavedModel, Which};
 pub use source::Source;
 pub use tensors::{Tensor, Tensors};
 pub use xxh64::Xxh64;

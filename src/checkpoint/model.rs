@@ -2,14 +2,24 @@
 
 use std::path::Path;
 
+use super::adopt::adopt;
+use super::diffusers::{SchedulerConfig, UNetConfig};
+use super::safetensors::Metadata;
 use super::torch::Parameter;
-use super::{Source, Tensor, Tensors, Weights, open, read};
+use super::{Source, Tensor, Tensors, Weights, open, read, unet2d};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::models::unet::Unet;
 use crate::models::{self, Config, Network, names};
 
 /// The weights that are built into the program, if any are.
 const EMBEDDED: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// What stands before the authors' names in files: nothing, what `DataParallel` adds, what programs call a model's tensors.
+const PREFIXES: [&str; 5] = ["", "module.", "model.", "model.module.", "param."];
+
+/// A change to a configuration, such as `--set`.
+pub type Change<'a> = &'a dyn Fn(Config) -> Result<Config>;
 
 /// Which weights of a training checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +44,12 @@ pub struct SavedModel {
     pub step: Option<u64>,
     /// What the user should know of how it was read.
     pub note: Option<String>,
+    /// The scheduler of a diffusers folder.
+    pub scheduler: Option<SchedulerConfig>,
+    /// Why the SDE of the configuration is not that of the weights, where it is not: only `scheduler` can sample them.
+    pub no_sde: Option<String>,
+    /// The network's description where it comes from diffusers.
+    pub unet: Option<UNetConfig>,
     raw: Tensors,
     ema: Option<Tensors>,
 }
@@ -46,15 +62,23 @@ impl SavedModel {
     /// [`Error::Io`], [`Error::Format`] where tensors are missing or of another shape than the configuration says, [`Error::Invalid`]
     /// where nobody gave a configuration.
     pub fn open(path: impl AsRef<Path>, config: Option<Config>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::new(open(path)?, path, config)
+        Self::open_with(path, config, &Ok)
     }
 
-    /// The embedded model.
+    /// [`SavedModel::open`], with `change` applied to the configuration before the network is built.
+    ///
+    /// # Errors
+    /// As [`SavedModel::open`]; those of `change`.
+    pub fn open_with(path: impl AsRef<Path>, config: Option<Config>, change: Change<'_>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::new(open(path)?, path, config, change)
+    }
+
+    /// The embedded model, with `change` applied to its configuration.
     ///
     /// # Errors
     /// [`Error::UnknownName`] where this build has none.
-    pub fn embedded() -> Result<Self> {
+    pub fn embedded(change: Change<'_>) -> Result<Self> {
         let Some(bytes) = EMBEDDED else {
             return Err(Error::invalid(
                 "model",
@@ -63,12 +87,13 @@ impl SavedModel {
             ));
         };
         let name = Path::new("the embedded model");
-        Self::new(read(&Source::memory(name, bytes))?, name, None)
+        Self::new(read(&Source::memory(name, bytes))?, name, None, change)
     }
 
-    fn new(weights: Weights, path: &Path, config: Option<Config>) -> Result<Self> {
+    fn new(weights: Weights, path: &Path, config: Option<Config>, change: Change<'_>) -> Result<Self> {
+        let config_given = config;
         let given = |own: Option<Config>| {
-            config.clone().or(own).ok_or_else(|| {
+            config_given.clone().or(own).ok_or_else(|| {
                 let problem = format!(
                     "{} holds no configuration; say which preset or TOML file it belongs to",
                     path.display()
@@ -76,8 +101,12 @@ impl SavedModel {
                 Error::invalid("config", "none", problem)
             })
         };
-        let built = |config: Config| models::build(&config).map(|network| (config, network));
+        let built = |config: Config| {
+            let config = change(config)?;
+            models::build(&config).map(|network| (config, network))
+        };
         let (config, network, step, note, raw, ema);
+        let (mut scheduler, mut unet, mut no_sde) = (None, None, None);
         match weights {
             Weights::Torch(file) => {
                 (config, network) = built(given(None)?)?;
@@ -101,18 +130,40 @@ impl SavedModel {
                 (step, note) = (file.step, None);
             }
             Weights::Safetensors(file) => {
-                let text = |key: &str| file.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+                let text = |key: &str| text_of(&file.metadata, key);
                 let own =
                     text("config").map(|t| Config::from_toml(t, &path.to_string_lossy())).transpose()?;
-                (config, network) = built(given(own)?)?;
+                if let Some(text) = text("unet") {
+                    let bad = |key: &str, e: serde_json::Error| {
+                        Error::format(path, format!("its metadata, {key}: {e}"))
+                    };
+                    let described: UNetConfig = serde_json::from_str(text).map_err(|e| bad("unet", e))?;
+                    network = Box::new(Unet::new(unet2d::spec(&described)?)?) as Box<dyn Network>;
+                    config = change(given(own)?)?;
+                    let kept =
+                        text_of(&file.metadata, "scheduler").map(SchedulerConfig::from_json).transpose();
+                    scheduler = kept.map_err(|e| bad("scheduler", e))?;
+                    no_sde = text_of(&file.metadata, "no_sde").map(str::to_owned);
+                    unet = Some(described);
+                } else {
+                    (config, network) = built(given(own)?)?;
+                }
                 let ours: Vec<String> = network.manifest().params().iter().map(|p| p.name.clone()).collect();
                 let theirs = names::torch_names(network.manifest())?;
-                // Files of other programs have the authors' names, with or without the prefix of `DataParallel`.
+                // Files of other programs have the authors' names.
                 let is_ours = ours.first().is_none_or(|name| file.tensors.contains(name));
-                let plain = file.tensors.under("module.")?;
-                let tensors = if plain.is_empty() { &file.tensors } else { &plain };
+                let first = theirs.first().map_or("", String::as_str);
+                let has = |prefix: &&str| file.tensors.contains(&format!("{prefix}{first}"));
+                let prefix = PREFIXES.into_iter().find(has).unwrap_or_default();
+                let plain = if is_ours { None } else { Some(file.tensors.under(prefix)?) };
+                let tensors = plain.as_ref().unwrap_or(&file.tensors);
                 raw = renamed(tensors, network.as_ref(), if is_ours { &ours } else { &theirs }, None)?;
-                (step, note, ema) = (text("step").and_then(|s| s.parse().ok()), None, None);
+                let average = file.tensors.under("ema.")?;
+                ema = match plain.is_some() && !average.is_empty() {
+                    true => Some(renamed(&average, network.as_ref(), &theirs, Some(tensors))?),
+                    false => None,
+                };
+                (step, note) = (text("step").and_then(|s| s.parse().ok()), None);
             }
             Weights::Checkpoint(loaded) => {
                 let c = loaded.checkpoint;
@@ -127,11 +178,29 @@ impl SavedModel {
                 (step, note) = (Some(c.step), loaded.note);
             }
             Weights::Diffusers(folder) => {
-                let problem = "weights in diffusers' layout can be inspected, not run";
-                return Err(Error::format(folder.path, problem));
+                let built = Unet::new(unet2d::spec(&folder.unet)?)?;
+                let own = match &config_given {
+                    Some(config) => config.clone(),
+                    None => {
+                        let adopted = adopt(&folder.unet, folder.scheduler.as_ref())?;
+                        no_sde = adopted.no_sde;
+                        adopted.config
+                    }
+                };
+                config = change(own)?;
+                let mut tensors = Tensors::new(&folder.weights);
+                unet2d::read(&built, &folder.tensors()?, |name, data| {
+                    let shape =
+                        built.manifest().params().iter().find(|p| p.name == name).map(|p| &p.shape[..]);
+                    tensors.insert(name, Tensor::from_f32(shape.unwrap_or_default(), data)?)
+                })?;
+                network = Box::new(built);
+                (step, note, ema, raw) = (None, None, None, tensors);
+                (scheduler, unet) = (folder.scheduler, Some(folder.unet));
             }
         }
-        Ok(Self { config, network, name: path.display().to_string(), step, note, raw, ema })
+        let name = path.display().to_string();
+        Ok(Self { config, network, name, step, note, scheduler, no_sde, unet, raw, ema })
     }
 
     /// Whether there is a moving average beside the weights.
@@ -162,6 +231,11 @@ impl SavedModel {
         }
         Ok(weights)
     }
+}
+
+/// The value of a key of a file's metadata.
+fn text_of<'m>(metadata: &'m Metadata, key: &str) -> Option<&'m str> {
+    metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
 }
 
 /// The network's parameters out of `tensors`, where they have `names`; what is missing there is taken from `fallback`.

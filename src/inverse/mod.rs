@@ -5,6 +5,9 @@
 //! colorization knows one channel of a rotated colour space.
 
 pub mod class;
+mod task;
+
+pub use task::{Known, Task};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Value};
@@ -58,7 +61,7 @@ fn grey_projection() -> [f32; 9] {
 
 /// Which part of the data is known.
 #[derive(Clone, Copy, Debug)]
-enum Known {
+enum Part {
     /// Elements where the mask is 1: `n h w c`.
     Mask(Value),
     /// The grey value: the 3 × 3 projection on it, and the matrix that makes grey noise of a draw.
@@ -69,7 +72,7 @@ enum Known {
 #[derive(Clone, Copy, Debug)]
 pub struct KnownData {
     data: Value,
-    known: Known,
+    known: Part,
     x_mean: XMean,
 }
 
@@ -83,7 +86,7 @@ impl KnownData {
             let problem = format!("a mask of {} for data of {}", graph.shape(mask), graph.shape(data));
             return Err(Error::shape("inpaint", problem, "give a mask of the data's size"));
         }
-        Ok(Self { data, known: Known::Mask(mask), x_mean })
+        Ok(Self { data, known: Part::Mask(mask), x_mean })
     }
 
     /// Colorization: the grey value of `data` (`n h w 3`, scaled as the model takes it) is known.
@@ -98,25 +101,23 @@ impl KnownData {
         let projection = graph.constant("grey projection", [3, 3], &grey_projection());
         // The authors draw in the rotated space: channel 0 of a draw is the noise of the grey value.
         let noise = graph.constant("grey noise", [3, 3], &onto_grey([1.0, 0.0, 0.0]));
-        let known = Known::Grey { projection, noise };
+        let known = Part::Grey { projection, noise };
         Ok(Self { data, known, x_mean })
     }
 
     /// The known part of a difference: `mask·d`, or the grey part of `d`.
     fn project(&self, graph: &mut Graph, difference: Value) -> Result<Value> {
         match self.known {
-            Known::Mask(mask) => mul(graph, difference, mask),
-            Known::Grey { projection, .. } => {
-                linear(graph, difference, projection, true, Epilogue::default())
-            }
+            Part::Mask(mask) => mul(graph, difference, mask),
+            Part::Grey { projection, .. } => linear(graph, difference, projection, true, Epilogue::default()),
         }
     }
 
     /// The noise of the known part out of a draw.
     fn noise(&self, graph: &mut Graph, z: Value) -> Result<Value> {
         match self.known {
-            Known::Mask(_) => Ok(z),
-            Known::Grey { noise, .. } => linear(graph, z, noise, true, Epilogue::default()),
+            Part::Mask(_) => Ok(z),
+            Part::Grey { noise, .. } => linear(graph, z, noise, true, Epilogue::default()),
         }
     }
 
@@ -133,7 +134,7 @@ impl KnownData {
     /// [`Error::Shape`] when `prior` has not the data's shape.
     pub fn start(&self, graph: &mut Graph, prior: Value) -> Result<Value> {
         match (self.known, self.x_mean) {
-            (Known::Grey { .. }, XMean::Reference) => {
+            (Part::Grey { .. }, XMean::Reference) => {
                 // The authors leave out the red of the draw, not its grey.
                 let keep =
                     graph.constant("all but red", [3, 3], &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);

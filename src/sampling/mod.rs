@@ -8,6 +8,7 @@
 pub mod coefficients;
 pub mod draws;
 pub mod few_step;
+pub mod flow;
 pub mod moments;
 pub mod ode;
 pub mod pc;

@@ -225,6 +225,16 @@ impl Ode {
         &self.shape
     }
 
+    /// The SDE whose flow this is.
+    pub fn sde(&self) -> &Arc<dyn Sde> {
+        &self.sde
+    }
+
+    /// What the network is told about time.
+    pub fn time(&self) -> TimeConditioning {
+        self.time
+    }
+
     /// Sets the state; the change of log-density begins at 0.
     ///
     /// # Errors

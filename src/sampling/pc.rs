@@ -38,6 +38,24 @@ pub trait Constraint: std::fmt::Debug {
     fn draws(&self) -> usize;
 }
 
+/// A constraint, and what it has put into the graph for the host to write before a run.
+#[derive(Debug)]
+pub struct Imposed {
+    /// The constraint.
+    pub constraint: Box<dyn Constraint>,
+    /// Its inputs.
+    pub inputs: Vec<Value>,
+}
+
+/// What makes a constraint in the graph of a sampler.
+pub trait Constrain: std::fmt::Debug {
+    /// Appends what the constraint needs for a state of `shape` (`n h w c`).
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when it is not for such states.
+    fn constrain(&self, graph: &mut Graph, shape: &Shape) -> Result<Imposed>;
+}
+
 /// What a step is made of, besides its source of noise.
 #[derive(Clone, Copy, Debug)]
 pub struct PcSetting<'a> {

@@ -3,7 +3,7 @@
 use super::coefficients::PcTable;
 use super::draws::Draws;
 use super::few_step::SolverTable;
-use super::pc::{Constraint, PcSetting, PcStep};
+use super::pc::{Constrain, PcSetting, PcStep};
 use super::solver::SolverStep;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -24,7 +24,7 @@ pub enum Method<'a> {
         /// How the norms of a Langevin step are taken.
         norm: Norm,
         /// What is imposed after every update.
-        constraint: Option<&'a dyn Constraint>,
+        constraint: Option<&'a dyn Constrain>,
     },
     /// A few-step solver or a diffusers scheduler.
     Solver(&'a SolverTable),
@@ -52,6 +52,7 @@ pub struct SamplerDraft {
     step: Draft,
     prior: Draft,
     values: Values,
+    known: Vec<Value>,
     coefficients: Vec<f32>,
     rows: usize,
     shape: Shape,
@@ -74,6 +75,7 @@ pub struct Sampler {
     step: Plan,
     prior: Plan,
     values: Values,
+    known: Vec<Value>,
     rows: usize,
     shape: Shape,
 }
@@ -106,10 +108,14 @@ impl SamplerDraft {
         let shape = shape.into();
         let mut graph = Graph::new();
         let (table, draws, result, x, coefficients);
+        let mut known = Vec::new();
         match method {
             Method::Pc { table: pc, norm, constraint } => {
                 table = PcStep::table(&mut graph, pc.rows.len());
                 draws = source(&mut graph, shape[0], table.counter);
+                let imposed = constraint.map(|c| c.constrain(&mut graph, &shape)).transpose()?;
+                known = imposed.as_ref().map_or(Vec::new(), |i| i.inputs.clone());
+                let constraint = imposed.as_ref().map(|i| i.constraint.as_ref());
                 let setting = PcSetting { score, pc, norm, constraint };
                 let step = PcStep::trace(&mut graph, setting, table, &shape, Draws::Philox(draws))?;
                 (x, result) = (step.x, if pc.denoise { step.mean } else { step.x });
@@ -137,6 +143,7 @@ impl SamplerDraft {
             step: Draft::new(&graph, &[x, result], device, options.clone())?,
             prior: Draft::new(&start, &[prior_x], device, options)?,
             values: Values { x, result, table, source: draws, prior_x, prior_source },
+            known,
             coefficients,
             rows: method.rows(),
             shape,
@@ -165,7 +172,14 @@ impl SamplerDraft {
         if step.uses(self.values.table.rows) {
             step.write(self.values.table.rows, &self.coefficients)?;
         }
-        Ok(Sampler { step, prior, values: self.values, rows: self.rows, shape: self.shape.clone() })
+        Ok(Sampler {
+            step,
+            prior,
+            values: self.values,
+            known: self.known.clone(),
+            rows: self.rows,
+            shape: self.shape.clone(),
+        })
     }
 }
 
@@ -183,6 +197,21 @@ impl Sampler {
     /// The plan of a step, for benchmarks.
     pub fn plan(&mut self) -> &mut Plan {
         &mut self.step
+    }
+
+    /// Writes what the constraint imposes: its inputs in order, each for a whole batch.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there are more or fewer inputs than `contents`, [`Error::Shape`] when one has another size.
+    pub fn set_known(&self, contents: &[&[f32]]) -> Result<()> {
+        if contents.len() != self.known.len() {
+            let problem = format!("the constraint takes {}", self.known.len());
+            return Err(Error::invalid("known data", contents.len(), problem));
+        }
+        let inputs = self.known.iter().zip(contents);
+        inputs
+            .filter(|(input, _)| self.step.uses(**input))
+            .try_for_each(|(input, data)| self.step.write(*input, data))
     }
 
     /// Draws one image for each of `images`, at most a batch of them: `images h w c`, not clipped. A smaller batch is padded; image i

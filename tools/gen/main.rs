@@ -4,6 +4,8 @@
 
 mod commands;
 mod exit;
+mod flow;
+mod input;
 mod model;
 mod output;
 mod print;

@@ -1,22 +1,177 @@
 //! Results on disk: where they may go, and images in every form that `--out` takes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use langevin::Error;
+use langevin::data::transform::{nhwc_to_nchw, uncenter};
+use langevin::formats::npy::{NpyArray, NpyData};
+use langevin::output::{ImageBytes, Provenance, grid, to_bytes, write_npz, write_png, write_safetensors};
+
+use crate::exit::Usage;
+use crate::session::Session;
+
+/// What `--out` asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    Grid,
+    Folder,
+    Safetensors,
+    Npz,
+}
+
+/// A place for images, known to be writable before anything is computed.
+#[derive(Debug)]
+pub struct Out {
+    path: PathBuf,
+    form: Form,
+}
+
+impl Out {
+    /// Reads the form from the ending, and tries the place.
+    pub fn new(path: &Path) -> anyhow::Result<Self> {
+        let form = form(path)?;
+        match form {
+            Form::Folder => {
+                std::fs::create_dir_all(path).map_err(Error::io(path))?;
+                check_writable(&path.join("probe"))?;
+            }
+            _ => check_writable(path)?,
+        }
+        Ok(Self { path: path.to_path_buf(), form })
+    }
+
+    /// Writes the images: a grid of `columns` or as many rows as columns, an array, or a file for each name.
+    pub fn write(
+        &self,
+        pictures: &Pictures,
+        names: &[String],
+        columns: Option<usize>,
+        provenance: &Provenance,
+        session: &Session,
+    ) -> langevin::Result<()> {
+        if self.form == Form::Safetensors {
+            return write_tensor(&self.path, "x", &pictures.shape, &pictures.x, provenance);
+        }
+        let images = pictures.bytes()?;
+        let blank = images.blank();
+        if !blank.is_empty() {
+            session.say(format_args!(
+                "{} of {} images have one colour all over; the sampler failed on them",
+                blank.len(),
+                images.len()
+            ));
+        }
+        match self.form {
+            Form::Npz => {
+                let array = NpyArray { shape: images.shape.to_vec(), data: NpyData::U8(images.pixels) };
+                write_npz(&self.path, &[("samples", &array)])
+            }
+            Form::Folder => (0..images.len()).zip(names).try_for_each(|(i, name)| {
+                let provenance = provenance.clone().with("image", name);
+                write_png(&self.path.join(format!("{name}.png")), &images.image(i)?, &provenance)
+            }),
+            _ => write_png(&self.path, &grid(&images, columns)?, provenance),
+        }
+    }
+
+    /// Whether it is one picture of all images.
+    pub fn is_grid(&self) -> bool {
+        self.form == Form::Grid
+    }
+}
+
+fn form(out: &Path) -> Result<Form, Usage> {
+    let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match ending.as_deref() {
+        _ if out.is_dir() => Ok(Form::Folder),
+        None => Ok(Form::Folder),
+        Some("png") => Ok(Form::Grid),
+        Some("safetensors") => Ok(Form::Safetensors),
+        Some("npz") => Ok(Form::Npz),
+        Some(other) => Err(Usage(format!(
+            "--out {}: .{other} is none of .png, .safetensors, .npz, a folder",
+            out.display()
+        ))),
+    }
+}
 
 /// Refuses a file that cannot be written before anything is computed.
 pub fn check_writable(path: &Path) -> langevin::Result<()> {
+    let refused = |kind, problem: &str| {
+        Err(Error::Io { path: path.to_path_buf(), source: std::io::Error::new(kind, problem) })
+    };
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
     if path.is_dir() {
-        let problem = std::io::Error::new(std::io::ErrorKind::IsADirectory, "a folder has this name");
-        return Err(langevin::Error::Io { path: path.to_path_buf(), source: problem });
+        return refused(std::io::ErrorKind::IsADirectory, "a folder has this name");
     }
     if !folder.is_dir() {
-        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder to write into");
-        return Err(langevin::Error::Io { path: path.to_path_buf(), source: missing });
+        return refused(std::io::ErrorKind::NotFound, "no such folder to write into");
+    }
+    if path.exists() && !path.is_file() {
+        // A pipe or a device is written to in place.
+        return Ok(());
     }
     // Permissions say little to a superuser and on a read-only disk; a file that comes and goes says all.
     let probe = folder.join(format!(".gen-{}.probe", std::process::id()));
-    std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(langevin::Error::io(path))
+    std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(Error::io(path))
+}
+
+/// Refuses a name that has not this ending.
+pub fn check_ending(option: &str, path: &Path, ending: &str) -> Result<(), Usage> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) {
+        return Ok(());
+    }
+    Err(Usage(format!("{option} {}: it takes the name of a .{ending} file", path.display())))
+}
+
+/// Writes one tensor with how it came about.
+pub fn write_tensor(
+    path: &Path,
+    name: &str,
+    shape: &[usize],
+    values: &[f32],
+    provenance: &Provenance,
+) -> langevin::Result<()> {
+    let about: Vec<(&str, &str)> =
+        provenance.entries().iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    write_safetensors(path, &[(name, shape, values)], &about)
+}
+
+/// Images of a model as the file formats want them.
+pub struct Pictures {
+    /// `n c h w`, in [0, 1] but not clipped.
+    pub x: Vec<f32>,
+    /// `[n, c, h, w]`.
+    pub shape: [usize; 4],
+}
+
+impl Pictures {
+    /// From a model's own layout and scale.
+    pub fn new(mut nhwc: Vec<f32>, [h, w, c]: [usize; 3], centered: bool) -> Self {
+        if centered {
+            uncenter(&mut nhwc);
+        }
+        let n = nhwc.len() / (h * w * c);
+        Self { x: nhwc_to_nchw(&nhwc, h * w, c), shape: [n, c, h, w] }
+    }
+
+    /// As bytes; an error where a value is not finite.
+    pub fn bytes(&self) -> langevin::Result<ImageBytes> {
+        to_bytes(&self.x, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_says_the_form() {
+        assert!(form(Path::new("a.PNG")).is_ok_and(|f| f == Form::Grid));
+        assert!(form(Path::new("folder")).is_ok_and(|f| f == Form::Folder));
+        assert!(form(Path::new("a.jpg")).is_err());
+    }
 }

@@ -1,50 +1,81 @@
-//! The sampler that the command line and the configuration ask for.
+//! The sampler that the command line, the configuration and the model ask for.
 
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use langevin::checkpoint::diffusers::SchedulerConfig;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
 use langevin::graph::Choice;
 use langevin::models::Config;
-use langevin::models::config::{self, Method as Name, Sde as SdeName};
-use langevin::nn::trace::WEIGHTS;
-use langevin::ops::sampler_step::Norm;
+use langevin::models::config::{self, Method as Name};
+use langevin::ops::sampler_step;
 use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
 use langevin::sampling::few_step::{FewStepOptions, Solver, SolverTable, Spacing, few_step};
-use langevin::sampling::ode::{Ode, OdeDraft};
+use langevin::sampling::flow::{FlowOptions, end, integrate};
 use langevin::sampling::prior::prior;
-use langevin::sampling::rk45::{Tolerance, solve};
+use langevin::sampling::rk45::Tolerance;
 use langevin::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
-use langevin::score::{ModelScore, NetworkModel};
+use langevin::sampling::schedulers::Scheduler;
+use langevin::score::ModelScore;
 use langevin::sde::{Sde, TimeConditioning};
-use langevin::training::{sde_of, time_of};
 
 use crate::commands::class::Guide;
 use crate::exit::Usage;
+use crate::flow::Flow;
+use crate::model::Facts;
 use crate::session::Session;
 
 /// Steps of a few-step solver where nothing else is said.
 const FEW: usize = 20;
+/// Steps of diffusers' DDIM pipeline where nothing else is said.
+const DDIM: usize = 50;
 
-/// How images are drawn.
+/// Predictor-corrector sampling.
 #[derive(Args, Clone)]
-pub struct SamplerArgs {
-    /// pc (predictor-corrector), ode (adaptive RK45), heun, dpmpp (DPM-Solver++(2M)), ddim.
-    #[arg(long, value_name = "NAME", default_value = "dpmpp", value_parser = name::<Name>)]
-    sampler: Name,
+pub struct PcArgs {
     /// Of pc: euler_maruyama, reverse_diffusion, ancestral_sampling, none; the configuration's unless given.
     #[arg(long, value_name = "NAME", value_parser = name::<config::Predictor>)]
     predictor: Option<config::Predictor>,
     /// Of pc: langevin, ald, none; the configuration's unless given.
     #[arg(long, value_name = "NAME", value_parser = name::<config::Corrector>)]
     corrector: Option<config::Corrector>,
-    /// Steps: 20 unless given, for pc as many as the model has noise levels.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    steps: Option<u32>,
     /// Signal-to-noise ratio of pc's corrector; the configuration's unless given.
     #[arg(long, value_name = "F")]
     snr: Option<f64>,
+    /// Norms of pc's Langevin step: each image's own, or the batch's mean as in the authors' code, which couples the images.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Norm::Image)]
+    norm: Norm,
+    /// Steps: 20 unless given, for pc as many as the model has noise levels, for a scheduler of diffusers as its pipeline has.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+}
+
+/// `--norm`
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Norm {
+    Image,
+    Batch,
+}
+
+impl From<Norm> for sampler_step::Norm {
+    fn from(norm: Norm) -> Self {
+        match norm {
+            Norm::Image => Self::Image,
+            Norm::Batch => Self::Batch,
+        }
+    }
+}
+
+/// How images are drawn.
+#[derive(Args, Clone)]
+pub struct SamplerArgs {
+    /// pc (predictor-corrector), ode (adaptive RK45), heun, dpmpp (DPM-Solver++(2M)), ddim; unless given the scheduler of a
+    /// diffusers folder, else dpmpp.
+    #[arg(long, value_name = "NAME", value_parser = name::<Name>)]
+    sampler: Option<Name>,
+    #[command(flatten)]
+    pc: PcArgs,
     /// Noise of ddim, from 0 (none) to 1 (ancestral).
     #[arg(long, value_name = "F", default_value_t = 0.0)]
     eta: f64,
@@ -72,72 +103,81 @@ pub struct Run<'a> {
     /// Device memory in bytes.
     pub memory: u64,
     gpu: &'a Gpu,
-    kind: Kind,
-    sde: Arc<dyn Sde>,
-    shape: [usize; 4],
+    kind: Kind<'a>,
+    hwc: [usize; 3],
 }
 
-enum Kind {
+enum Kind<'a> {
     Steps { sampler: Box<Sampler>, nfe: usize },
-    Ode { ode: Box<Ode>, tolerance: Tolerance },
+    Ode { flow: Box<Flow<'a>>, options: FlowOptions, denoise: bool },
 }
 
 /// Where states of the first batch are kept: every so many steps, and the place.
 pub type Keep<'s> = Option<(usize, &'s mut Vec<Vec<f32>>)>;
 
+/// The rows of a run.
+enum Rows {
+    Pc(PcTable),
+    Solver(SolverTable),
+}
+
 impl<'a> Run<'a> {
     /// Traces, plans and builds the sampler for batches of `n`.
     pub fn new(
         gpu: &'a Gpu,
-        saved: &SavedModel,
+        saved: &'a SavedModel,
         which: Which,
         args: &SamplerArgs,
         n: usize,
         guide: Option<&Guide>,
         session: &Session,
     ) -> anyhow::Result<Self> {
-        let config = &saved.config;
-        let model = NetworkModel { network: saved.network.as_ref(), set: WEIGHTS };
-        let score = ModelScore { model: &model, unscaled: config.training.sde == SdeName::Ve };
-        let size = config.data.image_size;
-        let shape = [n, size, size, config.data.num_channels];
-        let sde = sde_of(config)?;
-        let time = time_of(config);
-        args.check(session)?;
-        let resources = saved.upload(gpu, which)?.resources();
-        let choice = Choice::for_device(gpu);
-        if args.sampler == Name::Ode && guide.is_some() {
+        let (choice, hwc) = (Choice::for_device(gpu), saved.hwc());
+        let shape = [n, hwc[0], hwc[1], hwc[2]];
+        args.check(saved, session)?;
+        if args.sampler == Some(Name::Ode) && guide.is_some() {
             let problem = "--sampler ode is not guided by a classifier; take dpmpp, heun, ddim or pc";
             return Err(Usage(problem.into()).into());
         }
-        if args.sampler == Name::Ode {
-            let tolerance = Tolerance::new(args.rtol, args.atol)?;
-            let draft = OdeDraft::new(gpu, &score, shape, false, choice)?;
-            let ode = Box::new(draft.build(gpu, resources, &sde, time)?);
+        if args.sampler == Some(Name::Ode) {
+            let flow = Box::new(Flow::new(gpu, saved, which, false)?);
+            let options = FlowOptions {
+                t_eps: flow.sde().default_t_eps(),
+                tolerance: Tolerance::new(args.rtol, args.atol)?,
+            };
+            let denoise = saved.config.sampling.noise_removal;
             let name = format!("ode, rtol {}, atol {}", args.rtol, args.atol);
-            let (memory, kind) = (draft.memory().total(), Kind::Ode { ode, tolerance });
-            return Ok(Self { name, steps: 1000, memory, gpu, kind, sde, shape });
+            let (memory, kind) = (flow.memory(n)?, Kind::Ode { flow, options, denoise });
+            return Ok(Self { name, steps: 1000, memory, gpu, kind, hwc });
         }
-        let draft = |method: Method<'_>| match guide {
+        let (rows, mut name) = args.rows(saved)?;
+        let model = saved.network_model();
+        // The rows of diffusers' chains take the raw prediction, which is no score.
+        let raw = args.sampler.is_none() && saved.scheduler.is_some();
+        if raw && guide.is_some() {
+            let problem = "a scheduler of diffusers is not guided by a classifier; name a --sampler";
+            return Err(Usage(problem.into()).into());
+        }
+        let score = ModelScore { model: &model, unscaled: raw || saved.unscaled() };
+        let (method, nfe) = match &rows {
+            Rows::Pc(table) => {
+                let norm = args.pc.norm.into();
+                (Method::Pc { table, norm, constraint: None }, table.evaluations())
+            }
+            Rows::Solver(table) => (Method::Solver(table), table.rows.len()),
+        };
+        let draft = match guide {
             Some(guide) => guide.with(&score, |score| SamplerDraft::new(gpu, score, method, shape, choice)),
             None => SamplerDraft::new(gpu, &score, method, shape, choice),
-        };
-        let (draft, mut name, nfe) = if args.sampler == Name::Pc {
-            let (table, name) = args.pc(config, &sde, time)?;
-            let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
-            (draft(method)?, name, table.evaluations())
-        } else {
-            let (table, name) = args.few_step(sde.as_ref(), time)?;
-            (draft(Method::Solver(&table))?, name, table.rows.len())
-        };
-        let mut resources = resources;
+        }?;
+        let mut resources = saved.upload(gpu, which)?.resources();
         if let Some(guide) = guide {
             resources = guide.resources(resources);
             name = format!("{name}, {}", guide.name);
         }
         let sampler = Box::new(draft.build(gpu, resources)?);
         let (steps, memory) = (sampler.steps(), draft.memory().total());
-        Ok(Self { name, steps, memory, gpu, kind: Kind::Steps { sampler, nfe }, sde, shape })
+        Ok(Self { name, steps, memory, gpu, kind: Kind::Steps { sampler, nfe }, hwc })
     }
 
     /// Draws a batch: the images, `n h w c`, and the evaluations of the network. None where `proceed` said no.
@@ -155,57 +195,31 @@ impl<'a> Run<'a> {
                 };
                 Ok(x.map(|x| (x, *nfe)))
             }
-            Kind::Ode { ode, tolerance } => {
-                let [n, h, w, c] = self.shape;
-                let elements = images.len() * h * w * c;
-                let padded: Vec<ImageSeed> = (0..n).map(|i| images[i.min(images.len() - 1)]).collect();
-                ode.set(&prior(self.gpu, &padded, [h, w, c], self.sde.prior_std())?)?;
-                let (end, mut states) = (self.sde.default_t_eps(), keep);
-                let mut stopped = false;
-                let report = solve(ode.as_mut(), 1.0, end, *tolerance, |t, ode| {
-                    if let Some((_, states)) = &mut states {
-                        let mut x = ode.get()?;
-                        x.truncate(elements);
-                        states.push(x);
+            Kind::Ode { flow, options, denoise } => {
+                let start = prior(self.gpu, images, self.hwc, flow.sde().prior_std())?;
+                let ode = flow.ode(images.len())?;
+                ode.set(&start)?;
+                let mut states = keep.map(|(_, states)| states);
+                let mut watch = |t: f64, ode: &langevin::sampling::ode::Ode| {
+                    if let Some(states) = &mut states {
+                        states.push(ode.get()?);
                     }
                     // Progress through t stands for steps, whose number nobody knows before.
-                    stopped |= !proceed(((1.0 - t) * 1000.0) as usize);
-                    match stopped {
-                        true => Err(langevin::Error::invalid("sampling", "stopped", "by Ctrl-C")),
-                        false => Ok(()),
-                    }
-                });
-                if stopped {
+                    Ok(proceed(((1.0 - t) * 1000.0) as usize))
+                };
+                let Some(nfe) = integrate(ode, 1.0, options.t_eps, options.tolerance, &mut watch)? else {
                     return Ok(None);
-                }
-                let nfe = report?.reached_end()?.nfe;
-                let mut x = ode.get()?;
-                x.truncate(elements);
-                Ok(Some((x, nfe)))
+                };
+                let flowed = end(ode, options.t_eps, *denoise, nfe)?;
+                Ok(Some((flowed.x, flowed.nfe)))
             }
         }
     }
 }
 
-impl SamplerArgs {
-    /// Options of another sampler are said rather than passed over in silence.
-    fn check(&self, session: &Session) -> anyhow::Result<()> {
-        let pc_only = self.predictor.is_some() || self.corrector.is_some() || self.snr.is_some();
-        if pc_only && self.sampler != Name::Pc {
-            let problem =
-                format!("--predictor, --corrector and --snr belong to --sampler pc, not {}", self.sampler);
-            return Err(Usage(problem).into());
-        }
-        if self.eta != 0.0 && self.sampler != Name::Ddim {
-            return Err(Usage(format!("--eta belongs to --sampler ddim, not {}", self.sampler)).into());
-        }
-        if self.sampler == Name::Ode && self.steps.is_some() {
-            session.say("--steps plays no part: ode chooses its own steps by --rtol and --atol");
-        }
-        Ok(())
-    }
-
-    fn pc(
+impl PcArgs {
+    /// The table of a run and what it is in words.
+    pub fn table(
         &self,
         config: &Config,
         sde: &Arc<dyn Sde>,
@@ -235,21 +249,92 @@ impl SamplerArgs {
             denoise: s.noise_removal,
             t_eps: sde.default_t_eps(),
         })?;
-        Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}), {steps} steps")))
+        let coupled = if self.norm == Norm::Batch { ", norms of the batch" } else { "" };
+        Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}{coupled}), {steps} steps")))
+    }
+
+    /// How norms are taken.
+    pub fn norm(&self) -> sampler_step::Norm {
+        self.norm.into()
+    }
+}
+
+impl SamplerArgs {
+    /// Options of another sampler are said rather than passed over in silence.
+    fn check(&self, saved: &SavedModel, session: &Session) -> anyhow::Result<()> {
+        let own = saved.scheduler.is_some() && self.sampler.is_none();
+        let what = match self.sampler {
+            Some(sampler) => sampler.to_string(),
+            None if own => "the model's own scheduler".into(),
+            None => Name::Dpmpp.to_string(),
+        };
+        let pc = &self.pc;
+        if (pc.predictor.is_some() || pc.corrector.is_some() || pc.snr.is_some())
+            && self.sampler != Some(Name::Pc)
+        {
+            let problem = format!("--predictor, --corrector and --snr belong to --sampler pc, not {what}");
+            return Err(Usage(problem).into());
+        }
+        let ddim = self.sampler == Some(Name::Ddim)
+            || own && matches!(saved.scheduler, Some(SchedulerConfig::Ddim(_)));
+        if self.eta != 0.0 && !ddim {
+            return Err(Usage(format!("--eta belongs to --sampler ddim, not {what}")).into());
+        }
+        if self.sampler == Some(Name::Ode) && pc.steps.is_some() {
+            session.say("--steps plays no part: ode chooses its own steps by --rtol and --atol");
+        }
+        Ok(())
+    }
+
+    /// The rows that are asked for, and what they are in words.
+    fn rows(&self, saved: &SavedModel) -> anyhow::Result<(Rows, String)> {
+        if let (None, Some(scheduler)) = (self.sampler, &saved.scheduler) {
+            return Ok(self.scheduler(scheduler)?);
+        }
+        let (sde, time) = (saved.sde()?, saved.time());
+        if self.sampler == Some(Name::Pc) {
+            let (table, name) = self.pc.table(&saved.config, &sde, time)?;
+            return Ok((Rows::Pc(table), name));
+        }
+        let (table, name) = self.few_step(sde.as_ref(), time)?;
+        Ok((Rows::Solver(table), name))
+    }
+
+    /// The scheduler of a diffusers folder.
+    fn scheduler(&self, config: &SchedulerConfig) -> langevin::Result<(Rows, String)> {
+        let text = serde_json::to_string(config)
+            .map_err(|e| langevin::Error::invalid("scheduler", "its text", e.to_string()))?;
+        let steps = |default: usize| self.pc.steps.map_or(default, |n| n as usize);
+        Ok(match Scheduler::from_json(&text)? {
+            Scheduler::Ddpm(chain) => {
+                let n = steps(chain.num_train_timesteps);
+                (Rows::Solver(chain.ddpm(n)?), format!("DDPMScheduler, {n} steps"))
+            }
+            Scheduler::Ddim(chain) => {
+                let n = steps(DDIM);
+                let name = format!("DDIMScheduler, eta {}, {n} steps", self.eta);
+                (Rows::Solver(chain.ddim(n, self.eta)?), name)
+            }
+            Scheduler::ScoreSdeVe(ve) => {
+                let n = steps(ve.num_train_timesteps);
+                (Rows::Pc(PcTable::new(&ve.pc_options(n)?)?), format!("ScoreSdeVeScheduler, {n} steps"))
+            }
+        })
     }
 
     fn few_step(&self, sde: &dyn Sde, time: TimeConditioning) -> langevin::Result<(SolverTable, String)> {
-        let solver = match self.sampler {
+        let sampler = self.sampler.unwrap_or(Name::Dpmpp);
+        let solver = match sampler {
             Name::Heun => Solver::Heun,
             Name::Ddim => Solver::Ddim { eta: self.eta },
             Name::Pc | Name::Ode | Name::Dpmpp => Solver::DpmSolverPlusPlus2M,
         };
-        let steps = self.steps.map_or(FEW, |n| n as usize);
+        let steps = self.pc.steps.map_or(FEW, |n| n as usize);
         let t_eps = sde.default_t_eps();
         let spacing = Spacing::LogNoise;
         let clip = (self.clip != 0.0).then_some(self.clip);
         let table =
             few_step(&FewStepOptions { sde, time, solver, spacing, steps, t_eps, denoise: true, clip })?;
-        Ok((table, format!("{}, {steps} steps", self.sampler)))
+        Ok((table, format!("{sampler}, {steps} steps")))
     }
 }

@@ -112,3 +112,34 @@ impl Session {
         bar
     }
 }
+
+/// A seed, or a range with its last one included.
+pub fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let number = |s: &str| s.trim().parse::<u64>().map_err(|e| format!("{s:?}: {e}; it takes 7 or 0-15"));
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(text)?, number(text)?),
+    };
+    match last.checked_sub(first) {
+        None => Err(format!("the first seed, {first}, is above the last, {last}")),
+        Some(more) if more >= 1 << 20 => Err("at most 1048576 images at a time".into()),
+        Some(_) => Ok((first, last)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_number_or_a_range() {
+        assert_eq!(seeds("7"), Ok((7, 7)));
+        assert_eq!(seeds("0-63"), Ok((0, 63)));
+        assert!(
+            seeds("3-1").is_err()
+                && seeds("a-b").is_err()
+                && seeds("").is_err()
+                && seeds("0-9999999").is_err()
+        );
+    }
+}

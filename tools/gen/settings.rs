@@ -4,14 +4,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
+use langevin::Error;
 use langevin::models::{Config, presets};
-
-use crate::exit::Usage;
 
 /// Where the configuration comes from.
 #[derive(Args, Clone, Default)]
 pub struct ConfigArgs {
-    /// A preset (see `gen config list`) or a TOML file with the authors' keys.
+    /// A preset (see `gen config list`), or a TOML or JSON file with the authors' keys.
     #[arg(long, value_name = "NAME|FILE")]
     pub config: Option<String>,
     /// Sets one key; may be repeated.
@@ -26,10 +25,10 @@ impl ConfigArgs {
     }
 
     /// Applies `--set` and validates.
-    pub fn apply(&self, mut config: Config) -> anyhow::Result<Config> {
+    pub fn apply(&self, mut config: Config) -> langevin::Result<Config> {
         for pair in &self.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Usage(format!("--set {pair}: it takes the form key=value, as in --set sampling.snr=0.16"))
+                Error::invalid("--set", pair, "it takes the form key=value, as in --set sampling.snr=0.16")
             })?;
             config.set(key.trim(), value.trim())?;
         }
@@ -45,9 +44,18 @@ pub fn load(name: &str) -> anyhow::Result<Config> {
         Err(error) => error,
     };
     let path = Path::new(name);
-    if path.exists() || path.extension().is_some_and(|e| e == "toml") {
-        let text = std::fs::read_to_string(path).map_err(langevin::Error::io(path))?;
-        return Config::from_toml(&text, name).with_context(|| format!("configuration {name}"));
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let json = ending.as_deref() == Some("json");
+    if !path.exists() && !json && ending.as_deref() != Some("toml") {
+        return Err(unknown.into());
     }
-    Err(unknown.into())
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let read = || match json {
+        true => {
+            let tree = serde_json::from_str(&text).map_err(|e| Error::format(path, e.to_string()))?;
+            Config::from_json(&tree)
+        }
+        false => Config::from_toml(&text, name),
+    };
+    read().with_context(|| format!("configuration {name}"))
 }

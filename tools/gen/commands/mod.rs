@@ -5,8 +5,13 @@ mod completions;
 mod config;
 mod convert;
 mod data;
+mod decode;
 mod devices;
+mod encode;
+mod inpaint;
 mod inspect;
+mod interpolate;
+mod likelihood;
 mod man;
 mod sample;
 mod train;
@@ -26,6 +31,12 @@ pub enum Command {
     #[command(after_help = class::EXAMPLES)]
     Class(class::Class),
     Train(train::Train),
+    Likelihood(likelihood::LikelihoodCommand),
+    Encode(encode::Encode),
+    Decode(decode::Decode),
+    Interpolate(interpolate::Interpolate),
+    Inpaint(inpaint::Inpaint),
+    Colorize(inpaint::Colorize),
     Convert(convert::Convert),
     Devices(devices::Devices),
     Config(config::ConfigCommand),
@@ -42,6 +53,12 @@ impl Command {
             Self::Sample(command) => command.run(session),
             Self::Class(command) => command.run(session),
             Self::Train(command) => command.run(session),
+            Self::Likelihood(command) => command.run(session),
+            Self::Encode(command) => command.run(session),
+            Self::Decode(command) => command.run(session),
+            Self::Interpolate(command) => command.run(session),
+            Self::Inpaint(command) => command.run(session),
+            Self::Colorize(command) => command.run(session),
             Self::Convert(command) => command.run(session),
             Self::Devices(command) => command.run(session),
             Self::Config(command) => command.run(),

@@ -1,0 +1,147 @@
+//! The probability-flow ODE between images and latents: encode, decode, and what lies between two latents
+//! (section 4.3 and appendix D of Song et al. 2021).
+
+use super::coefficients::ode_denoise;
+use super::ode::Ode;
+use super::rk45::{Tolerance, solve};
+use crate::error::{Error, Result};
+
+/// Where a flow is told to end near the data, and how exact it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlowOptions {
+    /// The time near the data: 1e-5 in the authors' likelihood, [`Sde::default_t_eps`](crate::sde::Sde::default_t_eps) in their sampler.
+    pub t_eps: f64,
+    /// Of RK45; its error norm is taken over the batch, as in the authors' code.
+    pub tolerance: Tolerance,
+}
+
+/// What a flow led to, and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flowed {
+    /// `n h w c`.
+    pub x: Vec<f32>,
+    /// Evaluations of the vector field.
+    pub nfe: usize,
+}
+
+/// Integrates the state in `ode` from `from` to `to`; `watch` sees it after every accepted step and may stop it by returning false.
+/// Gives the evaluations, none when stopped.
+///
+/// # Errors
+/// [`Error::Invalid`] when no step meets the tolerance; what `watch` and the device report.
+pub fn integrate(
+    ode: &mut Ode,
+    from: f64,
+    to: f64,
+    tolerance: Tolerance,
+    watch: &mut dyn FnMut(f64, &Ode) -> Result<bool>,
+) -> Result<Option<usize>> {
+    let mut stopped = false;
+    let report = solve(ode, from, to, tolerance, |t, ode| {
+        stopped = !watch(t, ode)?;
+        match stopped {
+            true => Err(Error::invalid("the ODE", format!("t = {t}"), "it was told to stop here")),
+            false => Ok(()),
+        }
+    });
+    if stopped {
+        return Ok(None);
+    }
+    Ok(Some(report?.reached_end()?.nfe))
+}
+
+/// The latents of a whole batch of images, `n h w c`, scaled as the model takes them. `progress` is told t, which rises to 1.
+///
+/// # Errors
+/// As [`integrate`]; [`Error::Shape`] when `x` is no whole batch, [`Error::NonFinite`].
+pub fn encode(
+    ode: &mut Ode,
+    x: &[f32],
+    options: FlowOptions,
+    progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<Option<Flowed>> {
+    ode.set(x)?;
+    let nfe = integrate(ode, options.t_eps, 1.0, options.tolerance, &mut |t, _| Ok(progress(t)))?;
+    let Some(nfe) = nfe else { return Ok(None) };
+    finite(ode.get()?, nfe, "the latent").map(Some)
+}
+
+/// The images of a whole batch of latents, `n h w c`, scaled as the model gives them; with `denoise` the mean of one step of reverse
+/// diffusion behind the end, one more evaluation. `progress` is told t, which falls from 1.
+///
+/// # Errors
+/// As [`encode`].
+pub fn decode(
+    ode: &mut Ode,
+    z: &[f32],
+    options: FlowOptions,
+    denoise: bool,
+    progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<Option<Flowed>> {
+    ode.set(z)?;
+    let nfe = integrate(ode, 1.0, options.t_eps, options.tolerance, &mut |t, _| Ok(progress(t)))?;
+    let Some(nfe) = nfe else { return Ok(None) };
+    end(ode, options.t_eps, denoise, nfe).map(Some)
+}
+
+/// The state as an image, after a last step of denoising where that is asked for.
+pub fn end(ode: &mut Ode, t_eps: f64, denoise: bool, nfe: usize) -> Result<Flowed> {
+    if !denoise {
+        return finite(ode.get()?, nfe, "the sample");
+    }
+    let row = ode_denoise(ode.sde().as_ref(), ode.time(), t_eps)?;
+    finite(ode.denoise(&row)?, nfe + 1, "the sample")
+}
+
+fn finite(x: Vec<f32>, nfe: usize, tensor: &str) -> Result<Flowed> {
+    match x.iter().all(|v| v.is_finite()) {
+        true => Ok(Flowed { x, nfe }),
+        false => Err(Error::NonFinite { tensor: tensor.into(), step: nfe as u64 }),
+    }
+}
+
+/// Between two latents on the great circle: sin((1−w)θ)/sin θ · a + sin(wθ)/sin θ · b with θ the angle between them
+/// (Shoemake 1985). Almost parallel latents are mixed linearly. Both have the same length.
+///
+/// # Errors
+/// [`Error::Shape`] when the lengths differ.
+pub fn slerp(a: &[f32], b: &[f32], weight: f64) -> Result<Vec<f32>> {
+    if a.len() != b.len() {
+        let problem = format!("latents of {} and {} numbers", a.len(), b.len());
+        return Err(Error::shape("slerp", problem, "give latents of one model"));
+    }
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+    let cosine = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1.0, 1.0);
+    let angle = cosine.acos();
+    let sine = angle.sin();
+    // Below this the two forms agree in f32, and the quotients lose their digits. A zero latent has no angle.
+    let (of_a, of_b) = match sine > 1e-4 {
+        true => (((1.0 - weight) * angle).sin() / sine, (weight * angle).sin() / sine),
+        false => (1.0 - weight, weight),
+    };
+    Ok(a.iter().zip(b).map(|(&a, &b)| (of_a * f64::from(a) + of_b * f64::from(b)) as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slerp_keeps_ends_and_length() {
+        let (a, b) = ([3.0, 0.0, 0.0], [0.0, 3.0, 0.0]);
+        for (weight, expected) in [(0.0, a), (1.0, b)] {
+            let got = slerp(&a, &b, weight).unwrap();
+            assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() < 1e-6), "{got:?}");
+        }
+        let third = slerp(&a, &b, 1.0 / 3.0).unwrap();
+        // 30 degrees on a circle of radius 3.
+        assert!((third[0] - 2.598_076).abs() < 1e-5 && (third[1] - 1.5).abs() < 1e-5, "{third:?}");
+    }
+
+    #[test]
+    fn latents_without_an_angle_are_mixed_linearly() {
+        assert_eq!(slerp(&[1.0, 1.0], &[2.0, 2.0], 0.5).unwrap(), [1.5, 1.5]);
+        assert_eq!(slerp(&[0.0, 0.0], &[2.0, 4.0], 0.5).unwrap(), [1.0, 2.0]);
+        assert!(slerp(&[1.0], &[1.0, 2.0], 0.5).is_err());
+    }
+}

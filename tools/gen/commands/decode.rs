@@ -1,0 +1,96 @@
+//! `gen decode`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use langevin::Error;
+use langevin::data::read_tensor;
+use langevin::data::transform::nhwc_to_nchw;
+use serde_json::json;
+
+use crate::exit::Interrupted;
+use crate::flow::{Flow, FlowArgs};
+use crate::model::{Facts, ModelArgs};
+use crate::output::{Out, Pictures};
+use crate::print;
+use crate::session::Session;
+
+/// Turn latents into images.
+///
+/// The probability-flow ODE leads from a latent at t = 1 to an image at --t-eps: 1e-5 for VE and 1e-3 for VP and sub-VP unless given,
+/// as in the authors' sampler.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  gen decode --latent z.safetensors --out x.png
+  gen decode --model runs/mine --latent z.safetensors --rtol 1e-4 --atol 1e-4 --denoise --out x.safetensors")]
+pub struct Decode {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The latents: `z`, n c h w, as `gen encode` writes them.
+    #[arg(long, value_name = "PATH.safetensors")]
+    latent: PathBuf,
+    /// A .png (a grid), .safetensors (`x`, n c h w, in [0, 1] but not clipped), .npz (`samples`, n h w c bytes), or a folder.
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    /// Scale the latents by this; below 1 the images are more alike and smoother.
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    temperature: f64,
+    /// End with the mean of one step of reverse diffusion.
+    #[arg(long)]
+    denoise: bool,
+    #[command(flatten)]
+    flow: FlowArgs,
+    /// Print an object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Decode {
+    pub fn run(self, session: &Session) -> anyhow::Result<()> {
+        let out = Out::new(&self.out)?;
+        let saved = self.model.open(session)?;
+        let [h, w, c] = saved.hwc();
+        let (shape, z) = read_tensor(&self.latent, &["z"])?;
+        if shape.len() != 4 || shape[1..] != [c, h, w] || shape[0] == 0 {
+            let problem =
+                format!("latents of shape {shape:?} where the model takes n x {c} x {h} x {w} (n c h w)");
+            return Err(Error::format(&self.latent, problem).into());
+        }
+        // The same transposition with its extents exchanged leads back.
+        let mut z = nhwc_to_nchw(&z, c, h * w);
+        z.iter_mut().for_each(|v| *v *= self.temperature as f32);
+        let options = self.flow.options(saved.sde()?.default_t_eps())?;
+        let gpu = session.open_gpu()?;
+        let start = Instant::now();
+        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;
+        let done = flow.decode(&z, self.flow.batch, options, self.denoise, session)?;
+        let n = done.x.len() / (h * w * c);
+        if n == 0 {
+            return Err(Interrupted("no image was finished, nothing is written".into()).into());
+        }
+        let provenance = self.model.provenance(&saved, &gpu)?;
+        let provenance = provenance
+            .with("latent", self.latent.display().to_string())
+            .with("t_eps", options.t_eps.to_string())
+            .with("nfe", done.nfe.to_string());
+        let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
+        let pictures = Pictures::new(done.x, [h, w, c], saved.centered());
+        out.write(&pictures, &names, None, &provenance, session)?;
+        let seconds = start.elapsed().as_secs_f64();
+        if self.json {
+            print::json(&json!({
+                "path": self.out, "shape": [n, c, h, w], "nfe": done.nfe, "t_eps": options.t_eps,
+                "denoise": self.denoise, "temperature": self.temperature, "model": saved.name,
+                "ema": self.model.averaged(&saved), "adapter": gpu.adapter().name, "seconds": seconds,
+            }))?;
+        } else {
+            let (nfe, path) = (done.nfe, self.out.display());
+            print::line(format_args!("{n} images in {path}, NFE {nfe}, {seconds:.1} s"))?;
+        }
+        if n < shape[0] {
+            return Err(Interrupted(format!("{n} of {} images are written", shape[0])).into());
+        }
+        Ok(())
+    }
+}

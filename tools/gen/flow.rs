@@ -1,0 +1,155 @@
+//! The probability-flow ODE for batches of images: what encode, decode, interpolate, likelihood and `--sampler ode` share.
+
+use std::sync::Arc;
+
+use clap::Args;
+use langevin::checkpoint::{SavedModel, Which};
+use langevin::gpu::Gpu;
+use langevin::graph::Choice;
+use langevin::models::Weights;
+use langevin::sampling::flow::{self, FlowOptions, Flowed};
+use langevin::sampling::ode::{Ode, OdeDraft};
+use langevin::sampling::rk45::Tolerance;
+use langevin::score::ModelScore;
+use langevin::sde::Sde;
+
+use crate::model::Facts;
+use crate::session::Session;
+
+/// How exact the ODE is solved.
+#[derive(Args, Clone)]
+pub struct FlowArgs {
+    /// Relative tolerance of the adaptive Runge-Kutta method.
+    #[arg(long, value_name = "F", default_value_t = 1e-5)]
+    rtol: f64,
+    /// Absolute tolerance.
+    #[arg(long, value_name = "F", default_value_t = 1e-5)]
+    atol: f64,
+    /// The time near the data where the ODE begins or ends.
+    #[arg(long, value_name = "F")]
+    t_eps: Option<f64>,
+    /// Images at a time. They share the sizes of the ODE's steps, as in the authors' code.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+}
+
+impl FlowArgs {
+    /// With the time near the data that is meant where none is given.
+    pub fn options(&self, t_eps: f64) -> langevin::Result<FlowOptions> {
+        let t_eps = self.t_eps.unwrap_or(t_eps);
+        if !(t_eps > 0.0 && t_eps < 1.0) {
+            return Err(langevin::Error::invalid("--t-eps", t_eps, "a time between 0 and 1"));
+        }
+        Ok(FlowOptions { t_eps, tolerance: Tolerance::new(self.rtol, self.atol)? })
+    }
+}
+
+/// The ODE of a model, built for the batch at hand.
+pub struct Flow<'a> {
+    gpu: &'a Gpu,
+    saved: &'a SavedModel,
+    weights: Weights,
+    sde: Arc<dyn Sde>,
+    probe: bool,
+    ode: Option<Box<Ode>>,
+}
+
+/// What became of a list of images.
+pub struct Done {
+    /// `n h w c`, fewer than were given where Ctrl-C came between batches.
+    pub x: Vec<f32>,
+    /// The most evaluations that a batch took.
+    pub nfe: usize,
+}
+
+impl<'a> Flow<'a> {
+    /// Reads the weights; with `probe` the divergence is integrated too.
+    pub fn new(gpu: &'a Gpu, saved: &'a SavedModel, which: Which, probe: bool) -> langevin::Result<Self> {
+        let sde = saved.sde()?;
+        Ok(Self { gpu, saved, weights: saved.upload(gpu, which)?, sde, probe, ode: None })
+    }
+
+    /// The SDE.
+    pub fn sde(&self) -> &Arc<dyn Sde> {
+        &self.sde
+    }
+
+    /// What the ODE of a batch of `n` takes on the device, in bytes.
+    pub fn memory(&self, n: usize) -> langevin::Result<u64> {
+        Ok(self.draft(n)?.memory().total())
+    }
+
+    fn draft(&self, n: usize) -> langevin::Result<OdeDraft> {
+        let model = self.saved.network_model();
+        let score = ModelScore { model: &model, unscaled: self.saved.unscaled() };
+        let [h, w, c] = self.saved.hwc();
+        OdeDraft::new(self.gpu, &score, [n, h, w, c], self.probe, Choice::for_device(self.gpu))
+    }
+
+    /// The ODE for a batch of `n`: a last, smaller batch has one of its own, since padding would take part in the error norm.
+    pub fn ode(&mut self, n: usize) -> langevin::Result<&mut Ode> {
+        let ode = match self.ode.take() {
+            Some(ode) if ode.shape()[0] == n => ode,
+            _ => {
+                let (resources, time) = (self.weights.resources(), self.saved.time());
+                Box::new(self.draft(n)?.build(self.gpu, resources, &self.sde, time)?)
+            }
+        };
+        Ok(self.ode.insert(ode))
+    }
+
+    /// Images to latents, `n h w c` scaled as the model takes them.
+    pub fn encode(
+        &mut self,
+        x: &[f32],
+        batch: u32,
+        options: FlowOptions,
+        session: &Session,
+    ) -> langevin::Result<Done> {
+        self.each(x, batch, "encoding", session, |ode, x, progress| {
+            flow::encode(ode, x, options, &mut |t| progress(t))
+        })
+    }
+
+    /// Latents to images, `n h w c` scaled as the model gives them.
+    pub fn decode(
+        &mut self,
+        z: &[f32],
+        batch: u32,
+        options: FlowOptions,
+        denoise: bool,
+        session: &Session,
+    ) -> langevin::Result<Done> {
+        self.each(z, batch, "decoding", session, |ode, z, progress| {
+            flow::decode(ode, z, options, denoise, &mut |t| progress(1.0 - t))
+        })
+    }
+
+    fn each(
+        &mut self,
+        x: &[f32],
+        batch: u32,
+        what: &str,
+        session: &Session,
+        mut run: impl FnMut(&mut Ode, &[f32], &mut dyn FnMut(f64) -> bool) -> langevin::Result<Option<Flowed>>,
+    ) -> langevin::Result<Done> {
+        let size: usize = self.saved.hwc().iter().product();
+        let n = x.len() / size;
+        let bar = session.bar(1000 * n as u64, what);
+        let mut done = Done { x: Vec::with_capacity(x.len()), nfe: 0 };
+        for part in x.chunks(size * batch as usize) {
+            let (before, images) = (done.x.len() / size, part.len() / size);
+            let ode = self.ode(images)?;
+            let flowed = run(ode, part, &mut |share| {
+                bar.set_position((1000.0 * (before as f64 + share * images as f64)) as u64);
+                !session.is_interrupted()
+            })?;
+            let Some(flowed) = flowed else { break };
+            done.x.extend(flowed.x);
+            done.nfe = done.nfe.max(flowed.nfe);
+            bar.set_prefix(format!(", {} of {n} images, NFE {}", done.x.len() / size, done.nfe));
+        }
+        bar.finish_and_clear();
+        Ok(done)
+    }
+}

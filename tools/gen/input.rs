@@ -1,0 +1,70 @@
+//! Images that a command is given, as the model takes them.
+
+use std::path::Path;
+
+use langevin::checkpoint::SavedModel;
+use langevin::data::transform::{center, nhwc_to_nchw};
+use langevin::data::{Limits, Preprocess, ReadConfig, read_images};
+
+use crate::model::Facts;
+
+/// Images in memory.
+pub struct Given {
+    /// `n h w c`, in [0, 1].
+    pub values: Vec<f32>,
+    /// Where each comes from.
+    pub names: Vec<String>,
+}
+
+impl Given {
+    /// Reads at most `most` images of `path`, brought to the model's size and channels by `preprocess`.
+    pub fn read(path: &Path, preprocess: Preprocess, most: Option<usize>) -> langevin::Result<Self> {
+        let config =
+            ReadConfig { path: path.into(), preprocess: Some(preprocess), limits: Limits::default(), most };
+        let images = read_images(&config)?;
+        let [_, c, h, w] = images.shape;
+        // The same transposition with its extents exchanged leads back.
+        Ok(Self { values: nhwc_to_nchw(&images.values, c, h * w), names: images.names })
+    }
+
+    /// Any picture, fitted to the model.
+    pub fn fitted(path: &Path, saved: &SavedModel, most: Option<usize>) -> langevin::Result<Self> {
+        let [size, _, c] = saved.hwc();
+        Self::read(path, Preprocess::new(size as u32, c as u32)?, most)
+    }
+
+    /// Scaled as the model takes them.
+    pub fn scaled(&self, centered: bool) -> Vec<f32> {
+        let mut values = self.values.clone();
+        if centered {
+            center(&mut values);
+        }
+        values
+    }
+
+    /// Names for files that come from these images: without folders and endings, each once.
+    pub fn stems(&self) -> Vec<String> {
+        let stem = |name: &String| {
+            let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+            last.split('.').next().unwrap_or(last).to_owned()
+        };
+        let stems: Vec<String> = self.names.iter().map(stem).collect();
+        let unique = |(i, s): (usize, &String)| {
+            let twice = s.is_empty() || stems.iter().filter(|other| *other == s).count() > 1;
+            if twice { format!("{s}{i:06}") } else { s.clone() }
+        };
+        stems.iter().enumerate().map(unique).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_get_names_of_their_own() {
+        let names = ["a/x.png", "b/x.png", "y.tar.gz", "s.npz#0"].map(str::to_owned).to_vec();
+        let given = Given { values: Vec::new(), names };
+        assert_eq!(given.stems(), ["x000000", "x000001", "y", "s"]);
+    }
+}
