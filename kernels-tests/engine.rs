@@ -7,12 +7,16 @@ use langevin::gpu::{Capabilities, Gpu, Options};
 use langevin::graph::{
     Candidate, Choice, Draft, DraftOptions, Graph, Io, Launch, Node, Op, Operand, Plan, Resources, Value,
 };
-use langevin::models::{self, presets};
+use langevin::models::{self, Weights, presets};
 use langevin::nn::Trace;
 use langevin::ops::adam::Adam;
 use langevin::ops::conv2d::{Conv2d, Epilogue, conv2d};
 use langevin::ops::elementwise;
-use langevin::training::{Reduction, StepDraft, StepSettings};
+use langevin::ops::sampler_step::Norm;
+use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
+use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
+use langevin::score::{ModelScore, NetworkModel};
+use langevin::training::{Reduction, StepDraft, StepSettings, sde_of, time_of};
 use langevin::{Error, Result};
 
 use crate::harness;
@@ -156,6 +160,80 @@ fn replays_create_nothing_and_read_nothing_back() {
         (after.buffers, after.buffer_bytes, after.pipelines, after.bind_groups, after.read_backs),
         (before.buffers, before.buffer_bytes, before.pipelines, before.bind_groups, before.read_backs)
     );
+}
+
+/// A small NCSN++ through 1,000 predictor-corrector steps: the result is all that is read back, and a second run makes no object.
+#[test]
+fn a_thousand_sampling_steps_read_back_the_result_alone() {
+    let Some(gpu) = own_gpu() else { return };
+    let mut config = presets::get("ve/cifar10_ncsnpp_continuous").unwrap();
+    for (key, value) in [
+        ("data.image_size", "8"),
+        ("model.nf", "8"),
+        ("model.ch_mult", "[1, 1]"),
+        ("model.num_res_blocks", "1"),
+        ("model.attn_resolutions", "[4]"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    let network = models::build(&config).unwrap();
+    let weights = Weights::initial(&gpu, network.manifest(), 1).unwrap();
+    let model = NetworkModel { network: network.as_ref(), set: "weights" };
+    let score = ModelScore { model: &model, unscaled: true };
+    let sde = sde_of(&config).unwrap();
+    let table = PcTable::new(&PcOptions {
+        sde: sde.with_n(1000).unwrap(),
+        time: time_of(&config),
+        predictor: Predictor::ReverseDiffusion,
+        corrector: Corrector::Langevin,
+        snr: 0.16,
+        n_steps_each: 1,
+        probability_flow: false,
+        denoise: true,
+        t_eps: sde.default_t_eps(),
+    })
+    .unwrap();
+    let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
+    let draft = SamplerDraft::new(&gpu, &score, method, [1, 8, 8, 3], Choice::Heuristic).unwrap();
+    let mut sampler = draft.build(&gpu, weights.resources()).unwrap();
+    let mut run = || {
+        let before = gpu.counters();
+        let mut steps = 0;
+        let image = ImageSeed { seed: 1, image: 0 };
+        let result = sampler.run(&[image], &mut |done| {
+            steps = done;
+            true
+        });
+        assert!(result.unwrap().is_some() && steps == 1000, "{steps} steps");
+        let after = gpu.counters();
+        assert_eq!(after.read_backs - before.read_backs, 1);
+        (before, after)
+    };
+    run();
+    let (before, after) = run();
+    assert_eq!(
+        (after.buffers, after.pipelines, after.bind_groups),
+        (before.buffers, before.pipelines, before.bind_groups)
+    );
+}
+
+/// What a plan takes as a whole, by launch and by dispatch: the same replay seen three ways, whatever the clock.
+#[test]
+fn times_of_a_plan_agree() {
+    let Some(gpu) = own_gpu() else { return };
+    let network = network(2).unwrap();
+    let mut plan = network.plan(&gpu).unwrap();
+    plan.set_dispatch_budget(Duration::from_nanos(1));
+    assert!(plan.time(3).unwrap() > Duration::ZERO);
+    let slices = plan.slices().unwrap();
+    let launches = plan.profile().unwrap();
+    assert!(slices.len() > launches.len(), "{} dispatches of {} launches", slices.len(), launches.len());
+    let flops = |list: &[(String, Duration, f64)]| list.iter().map(|(_, _, f)| f).sum::<f64>();
+    assert!((flops(&slices) / flops(&launches) - 1.0).abs() < 1e-9);
+    let sum: Duration = launches.iter().map(|(_, time, _)| *time).sum();
+    assert!(launches.iter().all(|(label, ..)| label.contains(' ')) && sum > Duration::ZERO);
+    assert!(plan.longest_submission() > Duration::ZERO && plan.longest_submission() < Duration::from_secs(1));
+    assert_eq!(gpu.counters().read_backs, 0);
 }
 
 /// The resident memory of this process in bytes.

@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("output", "formats"),
     ("checkpoint", "formats gpu graph ops nn models"),
     ("training", "random gpu graph ops nn models sde score sampling data checkpoint output"),
+    ("bench", "random gpu graph ops nn models sde score sampling training"),
 ];
 
 /// Where files are opened: rooms, and the one file of the tuning cache.

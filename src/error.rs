@@ -85,6 +85,20 @@ pub enum Error {
         /// The first message.
         cause: String,
     },
+    /// A kernel that is to be timed does not give what the plainest one gives.
+    #[error(
+        "{what} by {kernels} is off by {error:.1e} of the largest output, {tolerance:.0e} is allowed; its time would mean nothing, report the adapter and driver"
+    )]
+    Disagreement {
+        /// What was to be timed.
+        what: String,
+        /// Classes and variants of the kernels.
+        kernels: String,
+        /// Largest difference as a share of the largest output.
+        error: f64,
+        /// What is allowed.
+        tolerance: f64,
+    },
     /// A tensor holds NaN or infinity.
     #[error("{tensor} became non-finite at step {step}")]
     NonFinite {

@@ -23,7 +23,7 @@
 //! Each room sees only rooms to its left:
 //! `error → gpu → graph → ops → nn → models`; `random` sees nothing and all see it; `sde → error`; `score → models, sde`;
 //! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
-//! `training → score, data, checkpoint, output`; the tool `gen` sees all.
+//! `training → score, data, checkpoint, output`; `bench → training`; the tool `gen` sees all.
 //!
 //! # Invariants
 //!
@@ -34,6 +34,7 @@
 //! * There is no global device, no enum of ops and no central match over ops.
 //! * No WGSL stands inside a Rust string: kernels are files under `shaders/`.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

@@ -18,6 +18,7 @@ mod gather;
 mod group_norm;
 mod instance_norm;
 mod lookup;
+mod peak;
 mod philox;
 mod pool;
 mod reciprocal;

@@ -101,6 +101,47 @@ impl Conv2d {
         y
     }
 
+    /// One element of the output, by its flat index: for images whose whole output takes too long.
+    pub fn forward_at(&self, operands: &Operands, at: usize) -> f64 {
+        let (x, weight) = (&operands.x, &operands.weight);
+        assert!(operands.second.is_none(), "one input");
+        let [_, h, w, c_in] = x.nhwc();
+        let [c_out, _, kh, kw] = weight.nhwc();
+        let [oh, ow] = self.out_size([h, w], [kh, kw]);
+        let (o, ox, oy, b) = (at % c_out, at / c_out % ow, at / c_out / ow % oh, at / c_out / ow / oh);
+        let mut sum = 0.0;
+        for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+            let iy = (oy * self.stride + ky * self.dilation).checked_sub(self.pad[0]).filter(|&i| i < h);
+            let ix = (ox * self.stride + kx * self.dilation).checked_sub(self.pad[2]).filter(|&i| i < w);
+            if let (Some(iy), Some(ix)) = (iy, ix) {
+                sum += (0..c_in).map(|i| x[[b, iy, ix, i]] * weight[[o, i, ky, kx]]).sum::<f64>();
+            }
+        }
+        sum += operands.bias.as_ref().map_or(0.0, |t| t[[o]]);
+        sum += operands.temb.as_ref().map_or(0.0, |t| t[[b, o]]);
+        sum += operands.residual.as_ref().map_or(0.0, |t| t.data[at]);
+        sum * self.scale
+    }
+
+    /// One element of the gradient by the weight, by its flat index.
+    pub fn grad_weight_at(&self, operands: &Operands, grad_y: &Tensor, at: usize) -> f64 {
+        let (x, weight) = (&operands.x, &operands.weight);
+        assert!(operands.second.is_none(), "one input");
+        let [_, h, w, _] = x.nhwc();
+        let [_, c_in, kh, kw] = weight.nhwc();
+        let [n, oh, ow, _] = grad_y.nhwc();
+        let (kx, ky, i, o) = (at % kw, at / kw % kh, at / kw / kh % c_in, at / kw / kh / c_in);
+        let mut sum = 0.0;
+        for (b, oy, ox) in (0..n * oh * ow).map(|p| (p / (oh * ow), p / ow % oh, p % ow)) {
+            let iy = (oy * self.stride + ky * self.dilation).checked_sub(self.pad[0]).filter(|&i| i < h);
+            let ix = (ox * self.stride + kx * self.dilation).checked_sub(self.pad[2]).filter(|&i| i < w);
+            if let (Some(iy), Some(ix)) = (iy, ix) {
+                sum += grad_y[[b, oy, ox, o]] * x[[b, iy, ix, i]];
+            }
+        }
+        sum * self.scale
+    }
+
     /// The gradient by every operand.
     pub fn backward(&self, operands: &Operands, grad_y: &Tensor) -> Operands {
         let (x, weight) = (operands.input(), &operands.weight);
@@ -187,4 +228,21 @@ fn cross_correlates() {
     weight[[0, 0, 1, 0]] = 1.0;
     let x = Tensor::new(&[1, 1, 3, 1], vec![1.0, 2.0, 3.0]);
     assert_eq!(Conv2d::same(3, 1).forward(&Operands::new(x, weight)).data, [0.0, 1.0, 2.0]);
+}
+
+#[test]
+fn single_elements_are_those_of_the_whole() {
+    let mut operands = Operands::new(Tensor::normal(&[2, 6, 5, 3], 1), Tensor::normal(&[4, 3, 3, 3], 2));
+    operands.bias = Some(Tensor::normal(&[4], 3));
+    for conv in [
+        Conv2d { scale: 0.5, ..Conv2d::same(3, 1) },
+        Conv2d { stride: 2, pad: [0, 1, 0, 1], dilation: 1, scale: 1.0 },
+    ] {
+        let y = conv.forward(&operands);
+        let grad_y = Tensor::normal(&y.shape, 4);
+        let grad = conv.backward(&operands, &grad_y).weight;
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        (0..y.data.len()).for_each(|at| near(conv.forward_at(&operands, at), y.data[at]));
+        (0..grad.data.len()).for_each(|at| near(conv.grad_weight_at(&operands, &grad_y, at), grad.data[at]));
+    }
 }

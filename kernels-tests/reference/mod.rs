@@ -20,6 +20,7 @@ pub mod group_norm;
 pub mod instance_norm;
 pub mod linear;
 pub mod lookup;
+pub mod peak;
 pub mod philox;
 pub mod pool;
 pub mod reciprocal;

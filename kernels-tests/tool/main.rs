@@ -1,6 +1,7 @@
 //! The tool as a person meets it: what it prints where, what it says of mistakes, and with which exit code.
 
 mod basics;
+mod bench;
 mod files;
 mod goldens;
 mod mistakes;

@@ -36,7 +36,7 @@ pub struct Capabilities {
     pub f16: bool,
     /// Subgroup operations, with the smallest and largest size.
     pub subgroups: Option<(u32, u32)>,
-    /// Timestamp queries, also between the dispatches of a pass.
+    /// Timestamp queries around a pass.
     pub timestamps: bool,
     /// Smallest alignment of uniform blocks in a buffer.
     pub uniform_alignment: u64,
@@ -55,7 +55,7 @@ pub struct Counters {
     pub bind_groups: u64,
     /// Command buffers submitted.
     pub submissions: u64,
-    /// Reads back to the processor.
+    /// Reads of results back to the processor; stamps of a stopwatch are none.
     pub read_backs: u64,
 }
 
@@ -107,10 +107,7 @@ impl Gpu {
         let wanted = if options.baseline {
             wgpu::Features::empty()
         } else {
-            wgpu::Features::SHADER_F16
-                | wgpu::Features::SUBGROUP
-                | wgpu::Features::TIMESTAMP_QUERY
-                | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
         };
         let features = raw.features() & wanted;
         let limits = raw.limits();
@@ -141,7 +138,6 @@ impl Gpu {
             }
         });
 
-        let both = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
         let capabilities = Capabilities {
             kind: report.kind,
             max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
@@ -150,7 +146,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroups: report.subgroups.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
-            timestamps: features.contains(both),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             uniform_alignment: u64::from(limits.min_uniform_buffer_offset_alignment).max(16),
         };
         let checked = options.checked || std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1");
@@ -210,7 +206,7 @@ impl Gpu {
         self.make_buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
     }
 
-    fn make_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+    pub(super) fn make_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
         let size = bytes.max(16).next_multiple_of(16);
         let limit = self.inner.capabilities.max_buffer;
         if size > limit {
@@ -262,8 +258,12 @@ impl Gpu {
 
     /// Reads a range back. Waits for everything submitted before.
     pub fn read(&self, range: &Binding) -> Result<Vec<u8>> {
-        self.check()?;
         self.count(|c| c.read_backs += 1);
+        self.fetch(range)
+    }
+
+    pub(super) fn fetch(&self, range: &Binding) -> Result<Vec<u8>> {
+        self.check()?;
         let staging = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
             size: range.size,

@@ -9,6 +9,7 @@ mod device;
 mod pipeline;
 pub mod shader;
 mod submit;
+mod timing;
 
 pub use adapter::{AdapterReport, DeviceKind, Survey, adapters, silence_device_select, survey};
 pub use buffer::{Binding, Buffer};
@@ -17,3 +18,4 @@ pub use device::{Capabilities, Counters, Gpu, Options};
 pub use pipeline::{Access, Kernel, Pipeline};
 pub use shader::Const;
 pub use submit::{Dispatch, Ticket};
+pub use timing::Stopwatch;

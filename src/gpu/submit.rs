@@ -59,14 +59,20 @@ impl Gpu {
 
     /// Encodes `dispatches` in order as one pass and submits them. Does not wait.
     pub fn submit<'a>(&self, dispatches: impl IntoIterator<Item = &'a Dispatch>) -> Result<Ticket> {
+        self.encode(dispatches, None)
+    }
+
+    pub(super) fn encode<'a>(
+        &self,
+        dispatches: impl IntoIterator<Item = &'a Dispatch>,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) -> Result<Ticket> {
         self.check()?;
         let mut encoder =
             self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
         {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: Some("plan"),
-                timestamp_writes: None,
-            });
+            let mut pass = encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("plan"), timestamp_writes });
             for d in dispatches {
                 pass.set_pipeline(&d.pipeline.raw);
                 pass.set_bind_group(0, &*d.bind_group, &[]);

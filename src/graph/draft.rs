@@ -61,6 +61,8 @@ pub struct Chosen {
     pub of: usize,
     /// Floating-point operations of the mathematics.
     pub flops: f64,
+    /// Bytes that must be read and written at least.
+    pub bytes: f64,
 }
 
 /// A plan on paper.
@@ -105,6 +107,11 @@ impl Draft {
     /// Floating-point operations of a step, direct convolution counted.
     pub fn flops(&self) -> f64 {
         self.chosen.iter().map(|c| c.flops).sum()
+    }
+
+    /// Bytes that the ops of a step must read and write at least, one by one.
+    pub fn bytes(&self) -> f64 {
+        self.chosen.iter().map(|c| c.bytes).sum()
     }
 
     /// Every kernel of the draft, for validation without a device.
@@ -269,6 +276,7 @@ impl<'a> Drafting<'a> {
             variant: candidate.variant.clone(),
             of,
             flops: node.op.flops(&io),
+            bytes: node.op.bytes(&io),
         });
 
         for (i, &output) in node.outputs.iter().enumerate() {

@@ -14,6 +14,7 @@ mod parameters;
 mod plan;
 mod schedule;
 mod shape;
+mod timing;
 mod trace;
 mod tuner;
 

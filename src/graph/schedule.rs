@@ -103,7 +103,7 @@ impl Plan {
                     submit_all(&self.gpu, &self.schedule)?;
                     self.measured = Measured::Warm;
                 }
-                _ => self.measure()?,
+                _ => drop(self.measure()?),
             }
             count -= 1;
         }
@@ -126,18 +126,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Replays once, each launch by itself, and returns (label, wall-clock time, FLOPs) in order. The time of an empty
-    /// submission is taken off.
-    pub fn profile(&mut self) -> Result<Vec<(String, Duration, f64)>> {
-        if self.measured == Measured::Nothing || !self.prepared {
-            self.replay(1)?;
-        }
-        self.measure()?;
-        Ok(self.step.iter().zip(&self.times).map(|(i, t)| (i.label.clone(), *t, i.flops)).collect())
-    }
-
-    /// Replays once with a wait behind every launch, then cuts and groups by the times.
-    fn measure(&mut self) -> Result<()> {
+    /// Replays once with a wait behind every dispatch, then cuts and groups by the times; gives (launch, time) of each dispatch.
+    pub(super) fn measure(&mut self) -> Result<Vec<(usize, Duration)>> {
         self.gpu.wait()?;
         let mut idle = Duration::MAX;
         for _ in 0..3 {
@@ -146,20 +136,33 @@ impl Plan {
             self.gpu.wait()?;
             idle = idle.min(start.elapsed());
         }
-        let mut times = vec![Duration::ZERO; self.step.len()];
-        for (dispatch, &owner) in self.schedule.dispatches.iter().zip(&self.schedule.owner) {
+        let watch = self.gpu.stopwatch(self.schedule.dispatches.len());
+        let mut slices = Vec::with_capacity(self.schedule.dispatches.len());
+        for (i, (dispatch, &owner)) in self.schedule.dispatches.iter().zip(&self.schedule.owner).enumerate() {
             let start = Instant::now();
-            self.gpu.submit([dispatch])?;
+            match &watch {
+                Some(watch) => self.gpu.submit_timed([dispatch], watch, i)?,
+                None => self.gpu.submit([dispatch])?,
+            };
             self.gpu.wait()?;
-            times[owner] += start.elapsed().saturating_sub(idle);
+            slices.push((owner, start.elapsed().saturating_sub(idle)));
         }
+        if let Some(watch) = watch {
+            // What the processor saw bounds what the device says.
+            for ((_, time), stamped) in slices.iter_mut().zip(self.gpu.elapsed(&watch)?) {
+                *time = stamped.map_or(*time, |stamped| stamped.min(*time));
+            }
+        }
+        let mut times = vec![Duration::ZERO; self.step.len()];
+        slices.iter().for_each(|(owner, time)| times[*owner] += *time);
         let parts: Vec<u32> = times
             .iter()
             .map(|t| t.as_nanos().div_ceil(self.budget.as_nanos()).clamp(1, 1 << 16) as u32)
             .collect();
         self.times = times;
         self.measured = Measured::Done;
-        self.rebuild(&parts)
+        self.rebuild(&parts)?;
+        Ok(slices)
     }
 
     /// Cuts by an estimate of the device's speed, low enough that a watchdog does not see the first replay.
@@ -176,13 +179,8 @@ impl Plan {
         self.times = guess(&self.step);
         let ones = vec![1; self.prepare.len()];
         self.prepare_schedule = self.arrange(&self.prepare, &ones, &prepare_times, 0)?;
-        // A software device has no watchdog, and cutting there only costs.
-        let cut_first = self.gpu.capabilities().kind != DeviceKind::Software;
-        let parts: Vec<u32> = self
-            .times
-            .iter()
-            .map(|t| if cut_first { t.as_nanos().div_ceil(self.budget.as_nanos()) as u32 } else { 1 })
-            .collect();
+        let parts: Vec<u32> =
+            self.times.iter().map(|t| t.as_nanos().div_ceil(self.budget.as_nanos()) as u32).collect();
         self.rebuild(&parts)
     }
 

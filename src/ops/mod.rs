@@ -22,6 +22,7 @@ pub mod gather;
 pub mod group_norm;
 pub mod instance_norm;
 pub mod lookup;
+pub mod peak;
 pub mod philox;
 pub mod pool;
 pub mod reciprocal;

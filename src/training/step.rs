@@ -283,6 +283,11 @@ impl StepDraft {
         replays * self.gradient.flops() + rest
     }
 
+    /// The plan of the gradients, which holds the optimizer too unless the batch is split.
+    pub fn gradient(&self) -> &Draft {
+        &self.gradient
+    }
+
     /// Images of one replay.
     pub fn micro_batch(&self) -> usize {
         self.settings.shape[0]

@@ -15,6 +15,11 @@ impl TrainStep {
         &self.state
     }
 
+    /// The plan of the gradients, for benchmarks.
+    pub fn plan(&mut self) -> &mut Plan {
+        &mut self.gradient
+    }
+
     /// What the step is made of.
     pub fn settings(&self) -> &StepSettings {
         &self.settings

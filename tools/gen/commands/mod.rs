@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod class;
+mod bench;
 mod completions;
 mod config;
 mod convert;
@@ -38,6 +39,7 @@ pub enum Command {
     Inpaint(inpaint::Inpaint),
     Colorize(inpaint::Colorize),
     Convert(convert::Convert),
+    Bench(bench::Bench),
     Devices(devices::Devices),
     Config(config::ConfigCommand),
     Inspect(inspect::Inspect),
@@ -60,6 +62,7 @@ impl Command {
             Self::Inpaint(command) => command.run(session),
             Self::Colorize(command) => command.run(session),
             Self::Convert(command) => command.run(session),
+            Self::Bench(command) => command.run(session),
             Self::Devices(command) => command.run(session),
             Self::Config(command) => command.run(),
             Self::Inspect(command) => command.run(session),

@@ -1,0 +1,39 @@
+//! `gen bench`: what it lists, what it prints, what it refuses.
+
+use crate::{run, run_in};
+
+#[test]
+fn the_list_grows_with_full_and_shrinks_with_a_filter() {
+    let lines = |arguments: &[&str]| run(arguments).ok().lines().count();
+    let (default, full) = (lines(&["bench", "--list"]), lines(&["bench", "--list", "--full"]));
+    assert!(default > 20 && full > default, "{default}, {full}");
+    let convs = run(&["bench", "--list", "--filter", "conv3x3 "]).ok();
+    assert!(convs.contains("256→256@16² n=4") && convs.lines().all(|line| line.contains("conv3x3")));
+    run(&["bench", "--filter", "conv3x4"]).fails(2, &["matches nothing", "conv3x3"]);
+    run(&["bench", "--filter", "training"]).fails(2, &["--full"]);
+}
+
+#[test]
+fn a_result_has_every_figure_and_a_trace_a_slice_for_each_dispatch() {
+    let folder = tempfile::tempdir().unwrap();
+    let filter = ["bench", "--filter", "group_norm silu 128@32² n=1", "--counts", "2", "--quiet"];
+    let ran = run_in(folder.path(), &[&filter[..], &["--json", "--trace", "trace.json"]].concat()).json();
+    let list = ran.as_array().unwrap();
+    assert_eq!(list.len(), 1);
+    let result = &list[0];
+    for key in ["ms", "gflops", "gbs", "peak_share", "copy_share", "memory", "peak_gflops", "peak_gbs"] {
+        assert!(result[key].as_f64().unwrap() > 0.0, "{key} in {result}");
+    }
+    for key in ["adapter", "driver", "clock"] {
+        assert!(!result[key].as_str().unwrap().is_empty(), "{key} in {result}");
+    }
+    assert_eq!((&result["batch"], &result["read_backs"]), (&1.into(), &0.into()));
+    assert!(result["submission_ms"].as_f64().unwrap() < 500.0, "{result}");
+    let trace = std::fs::read_to_string(folder.path().join("trace.json")).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let slices = events.iter().filter(|event| event["ph"] == "X").count();
+    assert_eq!(slices as u64, result["dispatches"].as_u64().unwrap());
+    run_in(folder.path(), &[&filter[..], &["--trace", "no/such/folder.json"]].concat())
+        .fails(4, &["--trace", "no/such"]);
+}
