@@ -152,50 +152,69 @@ class Torch:
 
 
 class Ncnn:
-    """ncnn on Vulkan, convolutions of one image; a batch is as many calls."""
+    """ncnn on Vulkan, convolutions of one image; a batch is as many calls. In a process of its own, since a driver may hang in it."""
 
     name = "ncnn vulkan"
 
     def __init__(self, options):
-        import ncnn
-        import numpy
+        import ncnn  # noqa: F401  whether it is there
 
-        self.ncnn, self.numpy, self.seconds = ncnn, numpy, options.seconds
-        if ncnn.get_gpu_count() == 0:
-            raise RuntimeError("ncnn sees no Vulkan device")
-        self.folder = tempfile.TemporaryDirectory()
+        self.seconds, self.limit = options.seconds, options.limit
 
     def prepare(self, case):
         if case.kind != "conv":
             raise NotImplementedError("networks are not converted for ncnn")
-        c_in, c_out, size = case.shape
-        numpy, ncnn = self.numpy, self.ncnn
-        random = numpy.random.default_rng(0)
-        param, model = Path(self.folder.name, "conv.param"), Path(self.folder.name, "conv.bin")
-        weights = 9 * c_in * c_out
+        shape = ",".join(map(str, (*case.shape, case.batch)))
+        command = [sys.executable, __file__, "--ncnn", shape, "--seconds", str(self.seconds)]
+
+        return lambda: last_number(command, self.limit)
+
+
+def time_ncnn(shape, seconds):
+    """Milliseconds of a convolution `c_in,c_out,size,n` with ncnn."""
+    import ncnn
+    import numpy
+
+    c_in, c_out, size, batch = map(int, shape.split(","))
+    if ncnn.get_gpu_count() == 0:
+        sys.exit("ncnn sees no Vulkan device")
+    random = numpy.random.default_rng(0)
+    weights = 9 * c_in * c_out
+    numbers = random.standard_normal(weights + c_out).astype("float32")
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = True
+    # fp32, as everything else in the table.
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    with tempfile.TemporaryDirectory() as folder:
+        param, model = Path(folder, "conv.param"), Path(folder, "conv.bin")
         param.write_text(
             f"7767517\n2 2\nInput in 0 1 in 0={size} 1={size} 2={c_in}\n"
             f"Convolution conv 1 1 in out 0={c_out} 1=3 4=1 5=1 6={weights}\n"
         )
-        numbers = random.standard_normal(weights + c_out).astype("float32")
         # A tag of 0 says that the weights are plain f32; the bias has none.
         model.write_bytes(b"\0\0\0\0" + numbers.tobytes())
-        net = ncnn.Net()
-        net.opt.use_vulkan_compute = True
         if net.load_param(str(param)) != 0 or net.load_model(str(model)) != 0:
-            raise RuntimeError("ncnn refuses the network")
-        image = ncnn.Mat(random.standard_normal((c_in, size, size)).astype("float32"))
+            sys.exit("ncnn refuses the network")
+    image = ncnn.Mat(random.standard_normal((c_in, size, size)).astype("float32"))
 
-        def run():
-            for _ in range(case.batch):
-                extractor = net.create_extractor()
-                extractor.input("in", image)
-                code, out = extractor.extract("out")
-                if code != 0 or out.c != c_out:
-                    raise RuntimeError(f"ncnn gives code {code}")
+    def run():
+        for _ in range(batch):
+            extractor = net.create_extractor()
+            extractor.input("in", image)
+            code, out = extractor.extract("out")
+            if code != 0 or out.c != c_out:
+                sys.exit(f"ncnn gives code {code}")
 
-        run()
-        return lambda: timed(run, self.seconds)
+    run()
+    print(timed(run, seconds))
+
+
+def last_number(command, limit):
+    """Runs a peer in a process of its own; what it prints last is its milliseconds."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    if done.returncode != 0:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return float(done.stdout.split()[-1])
 
 
 class Meganeura:
@@ -204,7 +223,7 @@ class Meganeura:
     name = "meganeura"
 
     def __init__(self, options):
-        self.seconds = options.seconds
+        self.seconds, self.limit = options.seconds, options.limit
         manifest = ROOT / "benches/peers/meganeura/Cargo.toml"
         target = ROOT / "target/peers"
         command = ["cargo", "build", "--release", "--quiet", "--manifest-path", str(manifest), "--target-dir", str(target)]
@@ -217,14 +236,7 @@ class Meganeura:
         if case.kind != "conv":
             raise NotImplementedError("this network is not written for meganeura")
         shape = ",".join(map(str, (*case.shape, case.batch)))
-
-        def run():
-            done = subprocess.run([self.binary, str(self.seconds), shape], capture_output=True, text=True, timeout=600)
-            if done.returncode != 0:
-                raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-            return float(done.stdout.split()[-1])
-
-        return run
+        return lambda: last_number([self.binary, str(self.seconds), shape], self.limit)
 
 
 def peers(options):
@@ -294,8 +306,12 @@ def main():
     parser.add_argument("--counts", type=int, default=7, help="counts of one of our runs")
     parser.add_argument("--seconds", type=float, default=0.5, help="time of one of a peer's runs")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--limit", type=float, default=120, help="most seconds of a peer in a process of its own")
+    parser.add_argument("--ncnn", metavar="SHAPE", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
+    if options.ncnn:
+        return time_ncnn(options.ncnn, options.seconds)
 
     ours, others = Langevin(options), list(peers(options))
     shapes = [*EIGHT, WIDE][: options.shapes]

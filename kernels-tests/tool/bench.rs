@@ -9,6 +9,8 @@ fn the_list_grows_with_full_and_shrinks_with_a_filter() {
     assert!(default > 20 && full > default, "{default}, {full}");
     let convs = run(&["bench", "--list", "--filter", "conv3x3 "]).ok();
     assert!(convs.contains("256→256@16² n=4") && convs.lines().all(|line| line.contains("conv3x3")));
+    let whole = run(&["bench", "--list", "--full", "--filter", "kernel conv3x3 256→256@8² n=1"]).ok();
+    assert_eq!(whole.lines().count(), 1, "{whole}");
     run(&["bench", "--filter", "conv3x4"]).fails(2, &["matches nothing", "conv3x3"]);
     run(&["bench", "--filter", "training"]).fails(2, &["--full"]);
 }

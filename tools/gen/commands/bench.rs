@@ -25,7 +25,7 @@ use crate::session::Session;
   gen bench --filter 'forward ve/cifar10_ncsnpp_continuous n=1' --trace forward.json
   gen bench --list --full")]
 pub struct Bench {
-    /// Only what has this in its name (group, name, shape, batch), such as `conv3x3`, `block` or `n=4`.
+    /// Only what has this in its name (group, name, shape, batch), such as `conv3x3`, `block` or `n=4`; a whole name is that case alone.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Batches of 128, every gradient, training and sampling too.
@@ -97,8 +97,13 @@ impl Bench {
     }
 
     fn cases(&self) -> anyhow::Result<Vec<Case>> {
-        let wanted = |case: &Case| self.filter.as_ref().is_none_or(|f| case.to_string().contains(f.as_str()));
         let (all, filter) = (suite(), self.filter.as_deref().unwrap_or_default());
+        // A whole name means that case alone: `n=1` is a part of `n=128` too.
+        let whole = all.iter().any(|case| case.to_string() == filter);
+        let wanted = |case: &Case| match whole {
+            true => case.to_string() == filter,
+            false => case.to_string().contains(filter),
+        };
         let matching: Vec<Case> = all.iter().filter(|case| wanted(case)).cloned().collect();
         if matching.is_empty() {
             let near = nearest(filter, all.iter().map(|case| case.name));

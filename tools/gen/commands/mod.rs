@@ -1,7 +1,7 @@
 //! One file per command.
 
-pub mod class;
 mod bench;
+pub mod class;
 mod completions;
 mod config;
 mod convert;
