@@ -7,7 +7,7 @@ use clap::Args;
 use langevin::bench::{Bench as Bencher, Case, Measurement, Slice, chrome_trace, suite};
 use langevin::error::nearest;
 use langevin::gpu::DeviceKind;
-use langevin::graph::Choice;
+use langevin::graph::{Choice, Tuner};
 
 use crate::exit::{Interrupted, Usage};
 use crate::print;
@@ -31,6 +31,9 @@ pub struct Bench {
     /// Batches of 128, every gradient, training and sampling too.
     #[arg(long)]
     full: bool,
+    /// Time the candidates of every op first and keep the fastest, as a GPU is tuned at first use; a software device only on request.
+    #[arg(long)]
+    tune: bool,
     /// Say which kernels were chosen.
     #[arg(long)]
     explain: bool,
@@ -57,7 +60,8 @@ impl Bench {
         let gpu = session.open_gpu()?;
         let software = gpu.capabilities().kind == DeviceKind::Software;
         session.detail("measuring the peaks");
-        let bench = Bencher::new(&gpu, Choice::from_env(), self.counts as usize)?;
+        let choice = if self.tune { Tuner::new(&gpu).choice() } else { Choice::for_device(&gpu) };
+        let bench = Bencher::new(&gpu, choice, self.counts as usize)?;
         let bar = session.bar(cases.len() as u64, "measuring");
         let (mut results, mut plans, mut left) = (Vec::new(), Vec::new(), 0);
         for case in &cases {
