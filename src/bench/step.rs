@@ -89,6 +89,7 @@ pub(super) fn training(gpu: &Gpu, preset: &str, n: usize, choice: Choice) -> Res
         adam: adam_of(&config),
         seed: 7,
         recorded_noise: false,
+        recompute: false,
         choice,
     };
     let draft = StepDraft::new(gpu, &network, &settings)?;
