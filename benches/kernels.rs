@@ -67,7 +67,7 @@ fn checked(gpu: &Gpu, case: &Case, workload: &Workload) -> Built {
         let error = (f64::from(results[0][at]) - expected).abs() / largest;
         // A NaN is no number below the tolerance.
         assert!(
-            error <= case.group.tolerance(),
+            error <= case.group.tolerance(built.is_reduced()),
             "{case}: output {at} is {}, expected {expected}",
             results[0][at]
         );

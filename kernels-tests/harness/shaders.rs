@@ -22,6 +22,7 @@ fn devices() -> Vec<Capabilities> {
         max_invocations: if full { 1024 } else { 256 },
         f16: full,
         subgroups: full.then_some((8, 8)),
+        cooperative: full.then_some(if kind == DeviceKind::Discrete { 16 } else { 8 }),
         timestamps: full,
         uniform_alignment: 256,
     };

@@ -11,6 +11,9 @@ use crate::nn::trace::{FIXED, WEIGHTS};
 use crate::random::Stream;
 use crate::training::TrainStep;
 
+/// Unit roundoff of f16.
+const F16: f64 = 1.0 / 2048.0;
+
 /// What kind of thing a case is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
@@ -41,8 +44,14 @@ impl Group {
     /// Largest difference from the plainest kernels, as a share of the largest output.
     ///
     /// The goldens allow an op 2e-5 in f32, so two correct kernels may differ by 4e-5; through a block or a network errors add up.
-    pub fn tolerance(self) -> f64 {
+    /// Kernels that round to f16 (`reduced`) round both operands of each product by up to 2⁻¹¹. The errors of a sum are random, as its
+    /// terms are, so their share of the largest output is some 2⁻¹¹ whatever the number of terms; 4 times that leaves room for the
+    /// transform of a Winograd convolution. The two convolutions of a block add up, the hundred of a network as a random walk.
+    pub fn tolerance(self, reduced: bool) -> f64 {
         match self {
+            Self::Kernel if reduced => 4.0 * F16,
+            Self::Block if reduced => 8.0 * F16,
+            Self::Model | Self::Training | Self::Sampling if reduced => 40.0 * F16,
             Self::Kernel => 4e-5,
             Self::Block => 1e-4,
             Self::Model | Self::Training | Self::Sampling => 1e-3,
@@ -220,16 +229,31 @@ impl Built {
 
     /// Classes and variants of the kernels that had a rival, with how often each is used.
     pub fn kernels(&self) -> Vec<String> {
-        let mut counts: Vec<(String, usize)> = Vec::new();
-        for chosen in self.chosen.iter().filter(|c| c.of > 1) {
-            let name = format!("{} {}", chosen.class, chosen.variant).trim_end().to_owned();
-            match counts.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((name, 1)),
-            }
-        }
-        counts.into_iter().map(|(name, n)| if n == 1 { name } else { format!("{n} × {name}") }).collect()
+        let rivalled = self.chosen.iter().filter(|c| c.of > 1);
+        counted(rivalled.map(|c| format!("{} {}", c.class, c.variant).trim_end().to_owned()))
     }
+
+    /// Classes and variants that were not chosen, each with its reason and how often it was passed by.
+    pub fn rivals(&self) -> Vec<String> {
+        counted(self.chosen.iter().flat_map(|c| &c.rivals).map(|r| format!("{}: {}", r.name, r.why)))
+    }
+
+    /// True where a kernel rounds to f16.
+    pub fn is_reduced(&self) -> bool {
+        self.chosen.iter().any(|c| c.arithmetic.is_reduced())
+    }
+}
+
+/// Each text once, in the order of the first, with how often it came where that is more than once.
+fn counted(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for text in texts {
+        match counts.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((text, 1)),
+        }
+    }
+    counts.into_iter().map(|(text, n)| if n == 1 { text } else { format!("{n} × {text}") }).collect()
 }
 
 type Make = dyn Fn(usize) -> Result<Workload> + Send + Sync;

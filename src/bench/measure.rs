@@ -62,6 +62,8 @@ pub struct Measurement {
     pub error: Option<f64>,
     /// Kernels that had a rival.
     pub kernels: Vec<String>,
+    /// Kernels that were not chosen or do not run here, each with the reason.
+    pub rivals: Vec<String>,
     /// `timestamps` of the device, or `wall clock`.
     pub clock: &'static str,
     /// The adapter.
@@ -119,7 +121,7 @@ impl Bench {
             false => case.build(&self.gpu, 1, self.choice.clone())?.first()?,
         };
         let error = results.iter().zip(&plain).map(|(got, plain)| difference(got, plain)).fold(0.0, f64::max);
-        let tolerance = case.group.tolerance();
+        let tolerance = case.group.tolerance(built.is_reduced());
         if error <= tolerance {
             return Ok((built, Some(error)));
         }
@@ -179,6 +181,7 @@ impl Bench {
             read_backs,
             error,
             kernels: built.kernels(),
+            rivals: built.rivals(),
             clock: self.clock(),
             adapter: adapter.name.clone(),
             driver: adapter.driver.clone(),

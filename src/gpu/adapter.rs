@@ -65,8 +65,10 @@ pub struct AdapterReport {
     pub subgroups: Option<(u32, u32)>,
     /// Timestamp queries.
     pub timestamps: bool,
-    /// Cooperative matrices.
+    /// Cooperative matrices, of whatever sizes.
     pub cooperative_matrix: bool,
+    /// Rows and columns of those that kernels use: square, of f16 with sums in f32.
+    pub cooperative_edge: Option<u32>,
 }
 
 pub(super) fn instance() -> wgpu::Instance {
@@ -115,8 +117,26 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        cooperative_edge: cooperative_edge(adapter, info.backend),
         name: info.name,
     }
+}
+
+/// The edge of the cooperative matrices that kernels can use: 16 on Vulkan, where drivers list what they have, and 8 on Metal.
+fn cooperative_edge(adapter: &wgpu::Adapter, backend: wgpu::Backend) -> Option<u32> {
+    if !adapter.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        return None;
+    }
+    let wanted = match backend {
+        wgpu::Backend::Vulkan => 16,
+        wgpu::Backend::Metal => 8,
+        _ => return None,
+    };
+    let (f16, f32) = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+    let is_it = |c: &wgpu::CooperativeMatrixProperties| {
+        [c.m_size, c.n_size, c.k_size] == [wanted; 3] && (c.ab_type, c.cr_type) == (f16, f32)
+    };
+    adapter.cooperative_matrix_properties().iter().any(is_it).then_some(wanted)
 }
 
 /// Every adapter of the enabled backends (`WGPU_BACKEND` narrows them), best first: discrete, integrated, virtual, software.

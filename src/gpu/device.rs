@@ -17,6 +17,9 @@ pub struct Options {
     pub checked: bool,
     /// Use no optional feature even where the device has it, as the tests of the baseline do.
     pub baseline: bool,
+    /// Ask for cooperative matrices, which wgpu counts as experimental, where the adapter lists some that kernels use.
+    /// A `LANGEVIN_KERNELS` that names `cooperative` asks for them as well.
+    pub cooperative: bool,
 }
 
 /// What kernels may count on.
@@ -36,6 +39,8 @@ pub struct Capabilities {
     pub f16: bool,
     /// Subgroup operations, with the smallest and largest size.
     pub subgroups: Option<(u32, u32)>,
+    /// Cooperative matrices of f16 with sums in f32, by their rows and columns; only where the device was opened with them.
+    pub cooperative: Option<u32>,
     /// Timestamp queries around a pass.
     pub timestamps: bool,
     /// Smallest alignment of uniform blocks in a buffer.
@@ -89,6 +94,28 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
+/// Whether a list of classes names the one that needs an experimental feature.
+fn names_cooperative(kernels: Option<String>) -> bool {
+    kernels.is_some_and(|classes| classes.split(',').any(|class| class.trim() == "cooperative"))
+}
+
+fn request(
+    adapter: &wgpu::Adapter,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+    experimental_features: wgpu::ExperimentalFeatures,
+) -> std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+    pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("langevin"),
+        required_features: features,
+        required_limits: limits.clone(),
+        experimental_features,
+        // Buffers are few, large and live as long as their plan; reserving blocks ahead would waste memory.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        ..Default::default()
+    }))
+}
+
 fn keep_first(fault: &Mutex<Option<Fault>>, new: Fault) {
     let mut first = fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if first.is_none() {
@@ -109,17 +136,32 @@ impl Gpu {
         } else {
             wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
         };
-        let features = raw.features() & wanted;
+        let mut features = raw.features() & wanted;
         let limits = raw.limits();
-        let (device, queue) = pollster::block_on(raw.request_device(&wgpu::DeviceDescriptor {
-            label: Some("langevin"),
-            required_features: features,
-            required_limits: limits.clone(),
-            // Buffers are few, large and live as long as their plan; reserving blocks ahead would waste memory.
-            memory_hints: wgpu::MemoryHints::MemoryUsage,
-            ..Default::default()
-        }))
-        .map_err(|e| Error::DeviceRefused { adapter: report.name.clone(), cause: e.to_string() })?;
+        // Only who asks gets what is experimental, and a driver that refuses it is asked again without.
+        let asked = options.cooperative || names_cooperative(std::env::var("LANGEVIN_KERNELS").ok());
+        let mut cooperative = report
+            .cooperative_edge
+            .filter(|_| asked && features.contains(wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP));
+        let mut opened = None;
+        if cooperative.is_some() {
+            let more = features | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: wgpu's contract for experimental features is that they may have bugs, which whoever enables them takes on. It
+            // is one that was asked for by name, used by one kernel that stays within its buffers as every other does.
+            let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            match request(&raw, more, &limits, experimental) {
+                Ok(device) => (opened, features) = (Some(device), more),
+                Err(cause) => {
+                    tracing::warn!("{} refuses cooperative matrices: {cause}", report.name);
+                    cooperative = None;
+                }
+            }
+        }
+        let (device, queue) = match opened {
+            Some(opened) => opened,
+            None => request(&raw, features, &limits, wgpu::ExperimentalFeatures::disabled())
+                .map_err(|e| Error::DeviceRefused { adapter: report.name.clone(), cause: e.to_string() })?,
+        };
 
         let fault = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&fault);
@@ -146,6 +188,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroups: report.subgroups.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
+            cooperative,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             uniform_alignment: u64::from(limits.min_uniform_buffer_offset_alignment).max(16),
         };

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::choice::Choice;
+use super::arithmetic::Arithmetic;
+use super::choice::{Choice, Rival};
 use super::liveness::{self, Interval};
 use super::memory::Memory;
 use super::op::{Candidate, Launch, Operand};
@@ -57,8 +58,12 @@ pub struct Chosen {
     pub class: &'static str,
     /// Its variant.
     pub variant: String,
+    /// What its products are of.
+    pub arithmetic: Arithmetic,
     /// Candidates there were.
     pub of: usize,
+    /// Those that were not chosen, and those that the device cannot run.
+    pub rivals: Vec<Rival>,
     /// Floating-point operations of the mathematics.
     pub flops: f64,
     /// Bytes that must be read and written at least.
@@ -259,12 +264,23 @@ impl<'a> Drafting<'a> {
         {
             self.fits(tensor.bytes(), || format!("{} ({})", self.graph.name(*value), tensor.shape))?;
         }
+        let mut rivals = Vec::new();
         let mut candidates = node.op.candidates(&io, self.device);
+        candidates.retain(|candidate| match candidate.arithmetic.lacking(self.device) {
+            Some(why) => {
+                rivals.push(Rival { name: candidate.name(), why });
+                false
+            }
+            None => true,
+        });
         // bug: an op without candidates breaks the contract of `Op::candidates`.
         assert!(!candidates.is_empty(), "{} has no kernel for {io:?}", node.op.stem());
-        let at = self.options.choice.index(node.op.stem(), &io, &candidates);
+        let choice = &self.options.choice;
+        let at = choice.index(node.op.stem(), &io, &candidates);
         let of = candidates.len();
-        let mut candidate = candidates.swap_remove(at);
+        let mut candidate = candidates.remove(at);
+        rivals
+            .splice(0..0, candidates.iter().map(|c| Rival { name: c.name(), why: choice.reason(c).into() }));
         let name = self.graph.name(node.outputs.first().copied().unwrap_or(node.inputs[0])).to_owned();
         let op = if node.outputs.is_empty() { node.op.stem().to_owned() } else { name };
         for &needed in candidate.workspaces.iter().chain(&candidate.prepared) {
@@ -274,7 +290,9 @@ impl<'a> Drafting<'a> {
             op,
             class: candidate.class,
             variant: candidate.variant.clone(),
+            arithmetic: candidate.arithmetic,
             of,
+            rivals,
             flops: node.op.flops(&io),
             bytes: node.op.bytes(&io),
         });

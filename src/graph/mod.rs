@@ -3,6 +3,7 @@
 //! Tracing appends ops to a [`Graph`]. [`Graph::backward`] appends the ops of the gradients. A [`Draft`] picks a kernel for every op
 //! and says the memory without allocating any; [`Draft::build`] makes the [`Plan`] that is replayed.
 
+mod arithmetic;
 mod backward;
 mod choice;
 mod draft;
@@ -18,8 +19,9 @@ mod timing;
 mod trace;
 mod tuner;
 
+pub use arithmetic::Arithmetic;
 pub use backward::Sum;
-pub use choice::{Choice, Pick};
+pub use choice::{Choice, Pick, Rival};
 pub use draft::{Chosen, Draft, DraftOptions};
 pub use memory::Memory;
 pub use op::{Candidate, Io, Launch, Node, Op, Operand, Tensor};

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::arithmetic::Arithmetic;
 use super::shape::{DType, Shape};
 use super::trace::{Graph, Value};
 use crate::error::Result;
@@ -157,6 +158,8 @@ pub struct Candidate {
     pub class: &'static str,
     /// Tile and other figures that tell variants of a class apart; part of the tuner's record.
     pub variant: String,
+    /// What its products are of: a draft leaves out what the device lacks.
+    pub arithmetic: Arithmetic,
     /// Bytes of each prepared buffer.
     pub prepared: Vec<u64>,
     /// Launches that fill the prepared buffers; they may read inputs and write `Operand::Prepared` only.
@@ -173,6 +176,7 @@ impl Candidate {
         Self {
             class: "plain",
             variant: String::new(),
+            arithmetic: Arithmetic::Single,
             prepared: Vec::new(),
             prepare: Vec::new(),
             workspaces: Vec::new(),
@@ -198,7 +202,8 @@ pub trait Op: Debug + Send + Sync {
     fn stem(&self) -> &'static str;
 
     /// The ways to compute it on a device, the heuristic's choice first. Order and figures never depend on n.
-    /// Never empty: the last one needs no optional feature and takes every shape.
+    /// Never empty: the last one needs no optional feature and takes every shape. A candidate of other [`Arithmetic`] than f32 is listed
+    /// whether the device has it or not, so that the draft can say why it was left out.
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate>;
 
     /// Appends the ops of the gradient. `grads[i]` is the gradient of output `i`, if anything depends on it; `needs[i]` says

@@ -25,6 +25,8 @@ const REPEATS: usize = 8;
 #[derive(Clone)]
 pub struct Tuner {
     inner: Arc<Inner>,
+    /// Classes that round to f16 and may be chosen all the same.
+    reduced: Vec<String>,
 }
 
 struct Inner {
@@ -60,7 +62,14 @@ impl Tuner {
 
     fn with_cache(gpu: &Gpu, budget: Duration, cache: TuningCache) -> Self {
         let state = State { known: cache.load(), left: budget, timed: 0 };
-        Self { inner: Arc::new(Inner { gpu: gpu.clone(), cache, state: Mutex::new(state) }) }
+        let inner = Inner { gpu: gpu.clone(), cache, state: Mutex::new(state) };
+        Self { inner: Arc::new(inner), reduced: Vec::new() }
+    }
+
+    /// Times, of the candidates that round to f16, those of these classes too. Unless asked for they are not even timed.
+    pub fn with_reduced(mut self, classes: &[&str]) -> Self {
+        self.reduced = classes.iter().map(ToString::to_string).collect();
+        self
     }
 
     /// How many ops were timed, and not known from earlier.
@@ -70,13 +79,19 @@ impl Tuner {
 
     /// Chooses what is known to be fastest, else times. An op that cannot be timed is chosen by the heuristic.
     pub fn choice(&self) -> Choice {
-        let inner = Arc::clone(&self.inner);
-        Choice::Pick(Arc::new(move |stem, io, candidates| inner.pick(stem, io, candidates)))
+        let (inner, reduced) = (Arc::clone(&self.inner), self.reduced.clone());
+        Choice::Pick(Arc::new(move |stem, io, candidates| {
+            let may = |c: &Candidate| !c.arithmetic.is_reduced() || reduced.iter().any(|r| r == c.class);
+            let all: Vec<(usize, &Candidate)> =
+                candidates.iter().enumerate().filter(|(_, c)| may(c)).collect();
+            let (places, usable): (Vec<usize>, Vec<&Candidate>) = all.into_iter().unzip();
+            places.get(inner.pick(stem, io, &usable)).copied().unwrap_or(0)
+        }))
     }
 }
 
 impl Inner {
-    fn pick(&self, stem: &str, io: &Io, candidates: &[Candidate]) -> usize {
+    fn pick(&self, stem: &str, io: &Io, candidates: &[&Candidate]) -> usize {
         // The most that any of them counts: a Winograd convolution counts few. By image, since n must not decide.
         let most = candidates.iter().map(|c| c.launches.iter().map(|l| l.flops).sum()).fold(0.0, f64::max);
         // Dense layers over a batch of rows would have the batch size in their key, and are light.
@@ -105,7 +120,7 @@ impl Inner {
         index
     }
 
-    fn fastest(&self, io: &Io, candidates: &[Candidate]) -> Result<usize> {
+    fn fastest(&self, io: &Io, candidates: &[&Candidate]) -> Result<usize> {
         let memory = |tensors: &[Tensor]| -> Result<Vec<Buffer>> {
             tensors.iter().map(|t| self.gpu.buffer("tuning", t.bytes())).collect()
         };
@@ -186,14 +201,14 @@ impl Inner {
 
 /// The op, the shapes of its operands, and what there is to choose from. The first size of a tensor is left out: of an
 /// image it is the batch size, and of a weight it is a number of channels that another tensor's last size says.
-fn key(stem: &str, io: &Io, candidates: &[Candidate]) -> String {
+fn key(stem: &str, io: &Io, candidates: &[&Candidate]) -> String {
     let shape = |tensor: &Tensor| {
         let dims = tensor.shape.dims();
         let behind = if dims.len() > 1 { &dims[1..] } else { dims };
         behind.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
     };
     let shapes = |tensors: &[Tensor]| tensors.iter().map(shape).collect::<Vec<_>>().join(", ");
-    let names: Vec<String> = candidates.iter().map(Candidate::name).collect();
+    let names: Vec<String> = candidates.iter().map(|c| c.name()).collect();
     format!("{stem}: {} -> {} of {}", shapes(&io.inputs), shapes(&io.outputs), names.join(" | "))
 }
 

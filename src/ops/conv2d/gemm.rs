@@ -1,7 +1,7 @@
 //! Matrix products behind 1×1 convolutions, dense layers and Winograd convolutions.
 
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, Launch, Operand};
+use crate::graph::{Arithmetic, Candidate, Launch, Operand};
 
 use super::sum::{Has, Size, Sum};
 
@@ -60,6 +60,13 @@ impl Gemm {
         match self {
             Self::Lanes => "lanes".into(),
             Self::Tile(size) => format!("tile{size}"),
+        }
+    }
+
+    /// What is multiplied.
+    pub(super) fn arithmetic(self) -> Arithmetic {
+        match self {
+            Self::Lanes | Self::Tile(_) => Arithmetic::Single,
         }
     }
 
@@ -140,6 +147,7 @@ impl Sum {
         Some(Candidate {
             class: "gemm",
             variant: gemm.name(),
+            arithmetic: gemm.arithmetic(),
             prepared: vec![bytes],
             prepare: vec![pack],
             workspaces: Vec::new(),

@@ -1,7 +1,7 @@
 //! The sum of taps × channels that a forward pass and a gradient by an input have in common, and its kernels.
 
 use crate::gpu::{Capabilities, Const};
-use crate::graph::{Candidate, Launch, Operand, Value};
+use crate::graph::{Arithmetic, Candidate, Launch, Operand, Value};
 
 use super::Epilogue;
 use super::gemm::Gemm;
@@ -187,6 +187,7 @@ impl Sum {
         Candidate {
             class: "direct",
             variant: format!("{px}x{}", 4 * oc),
+            arithmetic: Arithmetic::Single,
             prepared: vec![bytes],
             prepare: vec![pack],
             workspaces: Vec::new(),

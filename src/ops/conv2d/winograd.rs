@@ -158,6 +158,7 @@ impl Sum {
         Some(Candidate {
             class: class(tile),
             variant: gemm.name(),
+            arithmetic: gemm.arithmetic(),
             prepared: vec![weights],
             prepare: vec![pack.grid(count.div_ceil(64), 1, 1)],
             workspaces: vec![bytes(tiling.chunk * c_in), bytes(tiling.chunk * c_out)],

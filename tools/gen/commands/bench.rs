@@ -34,7 +34,7 @@ pub struct Bench {
     /// Time the candidates of every op first and keep the fastest, as a GPU is tuned at first use; a software device only on request.
     #[arg(long)]
     tune: bool,
-    /// Say which kernels were chosen.
+    /// Say which kernels were chosen, and why the others were not.
     #[arg(long)]
     explain: bool,
     /// Write a trace of the plans with a slice for each dispatch, for ui.perfetto.dev.
@@ -192,6 +192,7 @@ impl Bench {
                     "\n{} {} n={}: {kernels}",
                     result.name, result.shape, result.batch
                 ))?;
+                result.rivals.iter().try_for_each(|rival| print::line(format_args!("  not {rival}")))?;
             }
         }
         Ok(())

@@ -66,6 +66,7 @@ fn object(a: &AdapterReport, why: Option<&str>) -> Value {
         "subgroups": a.subgroups.map(|(min, max)| json!([min, max])),
         "timestamps": a.timestamps,
         "cooperative_matrix": a.cooperative_matrix,
+        "cooperative_edge": a.cooperative_edge,
         "chosen": why.is_some(),
         "why": why,
     })
@@ -74,6 +75,11 @@ fn object(a: &AdapterReport, why: Option<&str>) -> Value {
 fn text(a: &AdapterReport, why: Option<&str>) -> String {
     let has = |yes: bool| if yes { "yes" } else { "no" };
     let subgroups = a.subgroups.map_or("no".into(), |(min, max)| format!("{min} to {max}"));
+    let cooperative = match (a.cooperative_matrix, a.cooperative_edge) {
+        (_, Some(edge)) => format!("{edge}×{edge}×{edge} of f16 into f32"),
+        (true, None) => "yes, none of 16×16×16 or 8×8×8 of f16 into f32 that kernels use".into(),
+        (false, None) => "no".into(),
+    };
     let mut lines = vec![
         format!("{}  {}", a.index, a.name),
         format!("   {}, {}, {}", a.kind.name(), a.backend, a.driver),
@@ -89,7 +95,7 @@ fn text(a: &AdapterReport, why: Option<&str>) -> String {
             "   f16 {}, subgroups {subgroups}, timestamps {}, cooperative matrix {}",
             has(a.f16),
             has(a.timestamps),
-            has(a.cooperative_matrix)
+            cooperative
         ),
     ];
     lines.extend(why.map(|why| format!("   taken: {why}")));
