@@ -7,6 +7,10 @@ struct Params {
     origin: vec4<u32>,
     positions: u32,
     channels: u32,
+    // Elements E from row to row of q, k and v, and where k and v begin in one.
+    line: u32,
+    k_first: u32,
+    v_first: u32,
     scale: f32,
 }
 
@@ -25,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = (group.x + p.origin.x) * 16u + lane / 16u;
     let own = lane % 16u;
     let block = (group.y + p.origin.y) * 64u;
-    let query = (image + min(row, p.positions - 1u)) * p.channels;
+    let query = (image + min(row, p.positions - 1u)) * p.line;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
     var sum$u = E();
@@ -34,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var total = 0.0;
     for (var first = 0u; first < p.positions; first += 16u) {
         let key = first + own;
-        let line = (image + min(key, p.positions - 1u)) * p.channels;
+        let line = p.k_first + (image + min(key, p.positions - 1u)) * p.line;
         var product = E();
         for (var i = 0u; i < p.channels; i++) {
             product += q[query + i] * k[line + i];
@@ -65,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var j = 0u; j < 16u; j++) {
             let w = tile[lane - own + j];
-            let value = (image + min(first + j, p.positions - 1u)) * p.channels;
+            let value = p.v_first + (image + min(first + j, p.positions - 1u)) * p.line;
             total += w;
 //!for u in 0..4
             sum$u += w * v[value + channel$u];
@@ -79,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 //!for u in 0..4
     if block + own + ${u}u * 16u < p.channels {
-        y[query + channel$u] = sum$u / total;
+        y[(image + row) * p.channels + channel$u] = sum$u / total;
     }
 //!end
     if block == 0u && own == 0u {

@@ -1,5 +1,5 @@
 // grad_q of attention, written with `=`; probabilities are computed again, block by block of keys.
-// q, k, v, grad_y, grad_q: n images of `positions` rows of `channels` elements E; lse, delta: one number a position.
+// q, k, v, grad_y, grad_q: n images of `positions` rows of `channels` elements E, grad_q by the lines of q; lse, delta: one number a position.
 // grad_q_i = scale·Σ_j p_ij·(grad_y_i·v_j − delta_i)·k_j, p_ij = exp(scale·q_i·k_j − lse_i) (Dao et al. 2022, Algorithm 4).
 // A workgroup owns 16 queries by 64 elements E of grad_q, an invocation one query by 4 E; each block of 16 keys is one score each.
 //!use shared/element.wgsl
@@ -7,6 +7,10 @@ struct Params {
     origin: vec4<u32>,
     positions: u32,
     channels: u32,
+    // Elements E from row to row of q, k and v, and where k and v begin in one.
+    line: u32,
+    k_first: u32,
+    v_first: u32,
     scale: f32,
 }
 
@@ -36,19 +40,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let own = lane % 16u;
     let block = (group.y + p.origin.y) * 64u;
     let position = image + min(row, p.positions - 1u);
-    let query = position * p.channels;
+    let query = position * p.line;
+    let slopes = position * p.channels;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
     var sum$u = E();
 //!end
     for (var first = 0u; first < p.positions; first += 16u) {
         let key = first + own;
-        let line = (image + min(key, p.positions - 1u)) * p.channels;
+        let line = (image + min(key, p.positions - 1u)) * p.line;
         var score = E();
         var slope = E();
         for (var i = 0u; i < p.channels; i++) {
-            score += q[query + i] * k[line + i];
-            slope += grad_y[query + i] * v[line + i];
+            score += q[query + i] * k[p.k_first + line + i];
+            slope += grad_y[slopes + i] * v[p.v_first + line + i];
         }
         let weight = exp(p.scale * across(score) - lse[position]);
         let grad = p.scale * weight * (across(slope) - delta[position]);
@@ -57,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var j = 0u; j < 16u; j++) {
             let g = tile[lane - own + j];
-            let other = (image + min(first + j, p.positions - 1u)) * p.channels;
+            let other = p.k_first + (image + min(first + j, p.positions - 1u)) * p.line;
 //!for u in 0..4
             sum$u += g * k[other + channel$u];
 //!end

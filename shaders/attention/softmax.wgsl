@@ -1,6 +1,6 @@
-// Softmax of each row in place, and the logarithm of its sum of exponentials.
-// x: rows of `size` elements E, from row `first` on of all; lse: one number for each of all rows.
-// lse = max + ln Σ exp(x − max); x = exp(x − max)/Σ exp(x − max).
+// Exponentials of each row in place, the logarithm of their sum, and the factor that makes them probabilities.
+// x: rows of `size` elements E, from row `first` on of all; lse: one number for each of all rows; factors: one for each row here.
+// lse = max + ln Σ exp(x − max); x = exp(x − max); factor = 1/Σ exp(x − max), which the product with the values applies.
 // A workgroup owns one row, an invocation every 64th element E of it.
 //!use shared/element.wgsl
 struct Params {
@@ -11,7 +11,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> x: array<E>;
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(2) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read_write> factors: array<f32>;
+@group(0) @binding(3) var<uniform> p: Params;
 
 var<workgroup> shared_max: array<f32, 64>;
 var<workgroup> shared_sum: array<f32, 64>;
@@ -58,14 +59,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             shared_sum[lane] += shared_sum[lane + half];
         }
     }
-    // Parts the last write of the sum from its reads by all.
-    workgroupBarrier();
-    let total = shared_sum[0];
-    let factor = 1.0 / total;
-    for (var i = lane; i < p.size; i += 64u) {
-        x[base + i] *= factor;
-    }
     if lane == 0u {
+        let total = shared_sum[0];
+        factors[row] = 1.0 / total;
         lse[p.first + row] = top + log(total);
     }
 }

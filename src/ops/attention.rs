@@ -1,19 +1,21 @@
 //! Self-attention of one head over all positions of an image: `y = softmax(q·kᵀ/√c)·v`.
 //!
 //! Candidates: `scores` keeps the scores of some images at a time in scratch memory of at most 64 MiB and runs as matrix products,
-//! which at these widths (c of 128 and more) is bound by arithmetic, not by the traffic of the scores; `online` never stores
-//! scores and takes every shape. The backward pass computes probabilities again from the logarithm of each row's sum.
+//! by subgroups, by tiles in workgroup memory, or by neither for every shape; at these widths (c of 128 and more) that is bound by
+//! arithmetic, not by the traffic of the scores. `online` never stores scores and takes every shape. The backward pass computes
+//! probabilities again from the logarithm of each row's sum.
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
 use super::lanes;
+use product::{Epilogue, Gemm, Matrix, Mode, Product};
+
+mod product;
 
 /// Scratch memory for the scores, unless one binding may hold less.
 const SCORES: u64 = 64 << 20;
-/// Rows and columns of a product that a workgroup owns.
-const TILE: usize = 64;
 /// Queries or keys that a workgroup of the online kernels owns, and positions that it reads at a time.
 const BLOCK: usize = 16;
 /// Elements across channels that a workgroup of the online kernels owns.
@@ -79,55 +81,29 @@ impl Size {
             .constant("V", v)
             .word(self.positions)
             .word(self.c / v)
+            .word(self.c / v)
+            .word(0)
+            .word(0)
             .float(self.scale())
             .grid(self.positions.div_ceil(BLOCK), (self.c / v).div_ceil(ACROSS), self.n)
             .flops(products * self.n as f64 * self.product())
     }
 
-    /// A product of a group of images.
-    fn gemm(self, mode: Mode, epilogue: Epilogue, images: usize, first: First, scale: f32) -> Launch {
-        let Self { positions: s, c, .. } = self;
-        let (m, n, k) = if mode == Mode::Nt { (s, s, c) } else { (s, c, s) };
-        Launch::new("attention/gemm.wgsl")
-            .constant("V", if s.is_multiple_of(4) { lanes(c) } else { 1 })
-            .constant("MODE", mode as usize)
-            .constant("EPILOGUE", epilogue as usize)
-            .word(m)
-            .word(n)
-            .word(k)
-            .word(first.a)
-            .word(first.b)
-            .word(first.c)
-            .word(first.rows)
-            .float(scale)
-            .grid(n.div_ceil(TILE), m.div_ceil(TILE), images)
-            .flops(images as f64 * self.product())
+    /// An operand of which an image is `positions` rows of `c`, as activations are.
+    fn dense(self, operand: Operand) -> Matrix {
+        Matrix { operand, first: 0, line: self.c, image: self.positions * self.c }
     }
-}
 
-/// Which operand of a product stands transposed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
-    Nt,
-    Nn,
-    Tn,
-}
+    /// The scores of a group of images in scratch memory.
+    fn square(self, operand: Operand) -> Matrix {
+        Matrix { operand, first: 0, line: self.positions, image: self.positions * self.positions }
+    }
 
-/// What follows a product.
-#[derive(Clone, Copy, Debug)]
-enum Epilogue {
-    Scale,
-    Probabilities,
-    GradLogits,
-}
-
-/// The image with which each operand of a product begins.
-#[derive(Clone, Copy, Debug, Default)]
-struct First {
-    a: usize,
-    b: usize,
-    c: usize,
-    rows: usize,
+    /// Sizes of a product whose result is as large as the scores, and of one whose result is as large as y.
+    fn sizes(self, mode: Mode) -> [usize; 3] {
+        let Self { positions: s, c, .. } = self;
+        if mode == Mode::Nt { [s, s, c] } else { [s, c, s] }
+    }
 }
 
 /// Inputs q, k, v; outputs y and the logarithm of each row's sum of exponentials.
@@ -135,32 +111,48 @@ struct First {
 struct Attention;
 
 impl Attention {
-    fn scores(size: Size, groups: &[(usize, usize)]) -> Candidate {
-        let [q, k, v] = [0, 1, 2].map(Operand::Input);
-        let scores = Operand::Workspace(0);
-        let width = lanes(size.positions);
+    fn scores(size: Size, groups: &[(usize, usize)], gemm: Gemm) -> Candidate {
+        let [q, k, v] = [0, 1, 2].map(|i| size.dense(Operand::Input(i)));
+        let y = size.dense(Operand::Output(0));
+        let scores = size.square(Operand::Workspace(0));
+        let factors = Operand::Workspace(1);
         let mut launches = Vec::new();
         for &(first, images) in groups {
-            let begin = First { a: first, b: first, ..First::default() };
-            let product = size.gemm(Mode::Nt, Epilogue::Scale, images, begin, size.scale());
-            launches.push(product.read(q).read(k).write(scores));
-            launches.push(
-                Launch::new("attention/softmax.wgsl")
-                    .constant("V", width)
-                    .write(scores)
-                    .write(Operand::Output(1))
-                    .word(size.positions / width)
-                    .word(first * size.positions)
-                    .grid(images * size.positions, 1, 1)
-                    .flops((4 * images * size.positions * size.positions) as f64),
-            );
-            let begin = First { b: first, c: first, ..First::default() };
-            let product = size.gemm(Mode::Nn, Epilogue::Scale, images, begin, 1.0);
-            launches.push(product.read(scores).read(v).write(Operand::Output(0)));
+            let product = |mode, epilogue, [a, b, c]: [Matrix; 3]| {
+                gemm.launch(Product { mode, epilogue, images, sizes: size.sizes(mode), a, b, c })
+            };
+            let scale = Epilogue::Scale(size.scale());
+            launches.push(product(Mode::Nt, scale, [q.from(first), k.from(first), scores]));
+            launches.push(softmax(size, gemm, first, images, [scores.operand, factors]));
+            let rows = Epilogue::Rows { rows: (factors, 0) };
+            launches.push(product(Mode::Nn, rows, [scores, v.from(first), y.from(first)]));
         }
-        let most = groups.first().map_or(0, |g| g.1);
-        Candidate { class: "scores", ..Candidate::plain(launches) }
-            .with_workspaces(vec![most as u64 * size.scores()])
+        let most = groups.first().map_or(0, |g| g.1) as u64;
+        let workspaces = vec![most * size.scores(), 4 * most * size.positions as u64];
+        let mut candidate = Candidate::plain(launches).with_workspaces(workspaces);
+        candidate.class = "scores";
+        candidate.variant = gemm.name();
+        candidate
+    }
+}
+
+/// Scores of `images` images from `first` on become exponentials; the factors make them probabilities.
+fn softmax(size: Size, gemm: Gemm, first: usize, images: usize, [scores, factors]: [Operand; 2]) -> Launch {
+    let width = lanes(size.positions);
+    let rows = images * size.positions;
+    let launch = |shader| {
+        Launch::new(shader)
+            .constant("V", width)
+            .write(scores)
+            .write(Operand::Output(1))
+            .write(factors)
+            .word(size.positions / width)
+            .word(first * size.positions)
+            .flops((4 * rows * size.positions) as f64)
+    };
+    match gemm {
+        Gemm::Lanes => launch("attention/softmax_rows.wgsl").word(rows).grid(rows.div_ceil(8), 1, 1),
+        _ => launch("attention/softmax.wgsl").grid(rows, 1, 1),
     }
 }
 
@@ -179,8 +171,9 @@ impl Op for Attention {
             .write(Operand::Output(0))
             .write(Operand::Output(1));
         let online = Candidate { class: "online", ..Candidate::plain(vec![online]) };
-        let scores = size.groups(device).map(|groups| Self::scores(size, &groups));
-        scores.into_iter().chain([online]).collect()
+        let Some(groups) = size.groups(device) else { return vec![online] };
+        let gemms = Gemm::all(size.positions, size.c, device);
+        gemms.into_iter().map(|gemm| Self::scores(size, &groups, gemm)).chain([online]).collect()
     }
 
     fn backward(
@@ -234,20 +227,25 @@ impl Gradient {
             .flops((2 * rows * size.c) as f64)
     }
 
-    fn scores(&self, size: Size, groups: &[(usize, usize)]) -> Candidate {
-        let [q, k, v, grad_y, _, lse] = [0, 1, 2, 3, 4, 5].map(Operand::Input);
-        let [delta, weights, grad_logits] = [0, 1, 2].map(Operand::Workspace);
+    fn scores(&self, size: Size, groups: &[(usize, usize)], gemm: Gemm) -> Candidate {
+        let [q, k, v, grad_y] = [0, 1, 2, 3].map(|i| size.dense(Operand::Input(i)));
+        let (lse, delta) = (Operand::Input(5), Operand::Workspace(0));
+        let [weights, grad_logits] = [1, 2].map(|i| size.square(Operand::Workspace(i)));
         let by_logits = self.wants[0] || self.wants[1];
+        let scale = size.scale();
         let mut launches = vec![Self::delta(size)];
         for &(first, images) in groups {
-            let begin = First { a: first, b: first, rows: first, ..First::default() };
-            let product = size.gemm(Mode::Nt, Epilogue::Probabilities, images, begin, size.scale());
-            launches.push(product.read(q).read(k).read(lse).write(weights));
+            let product = |mode, epilogue, [a, b, c]: [Matrix; 3]| {
+                gemm.launch(Product { mode, epilogue, images, sizes: size.sizes(mode), a, b, c })
+            };
+            let row = first * size.positions;
+            let epilogue = Epilogue::Probabilities { scale, rows: (lse, row) };
+            launches.push(product(Mode::Nt, epilogue, [q.from(first), k.from(first), weights]));
             if by_logits {
-                let product = size.gemm(Mode::Nt, Epilogue::GradLogits, images, begin, size.scale());
-                launches.push(product.read(grad_y).read(v).read(delta).read(weights).write(grad_logits));
+                let weights = weights.operand;
+                let epilogue = Epilogue::GradLogits { scale, rows: (delta, row), weights };
+                launches.push(product(Mode::Nt, epilogue, [grad_y.from(first), v.from(first), grad_logits]));
             }
-            let begin = First { b: first, c: first, ..First::default() };
             let products = [
                 (0, Mode::Nn, grad_logits, k),
                 (1, Mode::Tn, grad_logits, q),
@@ -255,16 +253,18 @@ impl Gradient {
             ];
             for (i, mode, a, b) in products {
                 if let Some(output) = self.output(i) {
-                    let product = size.gemm(mode, Epilogue::Scale, images, begin, 1.0);
-                    launches.push(product.read(a).read(b).write(output));
+                    let c = size.dense(output).from(first);
+                    launches.push(product(mode, Epilogue::Scale(1.0), [a, b.from(first), c]));
                 }
             }
         }
         let scores = groups.first().map_or(0, |g| g.1) as u64 * size.scores();
         let rows = (4 * size.n * size.positions) as u64;
         let second = if by_logits { scores } else { 0 };
-        Candidate { class: "scores", ..Candidate::plain(launches) }
-            .with_workspaces(vec![rows, scores, second])
+        let mut candidate = Candidate::plain(launches).with_workspaces(vec![rows, scores, second]);
+        candidate.class = "scores";
+        candidate.variant = gemm.name();
+        candidate
     }
 
     fn online(&self, size: Size) -> Candidate {
@@ -282,7 +282,8 @@ impl Gradient {
             let launch = size
                 .online("attention/online_grad_kv.wgsl", 4.0)
                 .constant("WANT_K", self.wants[1].into())
-                .constant("WANT_V", self.wants[2].into());
+                .constant("WANT_V", self.wants[2].into())
+                .constant("JOINED", 0);
             let outputs = [self.output(1), self.output(2)];
             launches.push(outputs.into_iter().flatten().fold(bind(launch), Launch::write));
         }
@@ -298,8 +299,9 @@ impl Op for Gradient {
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let size = Size::of(io.input(0));
-        let scores = size.groups(device).map(|groups| self.scores(size, &groups));
-        scores.into_iter().chain([self.online(size)]).collect()
+        let Some(groups) = size.groups(device) else { return vec![self.online(size)] };
+        let gemms = Gemm::all(size.positions, size.c, device);
+        gemms.into_iter().map(|gemm| self.scores(size, &groups, gemm)).chain([self.online(size)]).collect()
     }
 
     fn backward(

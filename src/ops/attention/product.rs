@@ -1,0 +1,130 @@
+//! The products of matrices in attention and in its gradient, one for each image.
+
+use crate::gpu::{Capabilities, DeviceKind};
+use crate::graph::{Launch, Operand};
+use crate::ops::lanes;
+
+/// A matrix of each image inside a tensor, in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matrix {
+    pub(super) operand: Operand,
+    /// Where the first image's begins.
+    pub(super) first: usize,
+    /// From row to row.
+    pub(super) line: usize,
+    /// From image to image.
+    pub(super) image: usize,
+}
+
+impl Matrix {
+    /// The same, beginning with another image.
+    pub(super) fn from(self, image: usize) -> Self {
+        Self { first: self.first + image * self.image, ..self }
+    }
+}
+
+/// Which operand of a product stands transposed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Mode {
+    /// A·Bᵀ.
+    Nt,
+    /// A·B.
+    Nn,
+    /// Aᵀ·B.
+    Tn,
+}
+
+/// What follows a sum. `rows` is a number for each row of C; where those of the first image begin stands beside it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Epilogue {
+    /// Times a number.
+    Scale(f32),
+    /// exp(scale·sum − rows).
+    Probabilities { scale: f32, rows: (Operand, usize) },
+    /// scale·weights·(sum − rows); `weights` lies like C.
+    GradLogits { scale: f32, rows: (Operand, usize), weights: Operand },
+    /// Times a number of the row's.
+    Rows { rows: (Operand, usize) },
+}
+
+/// `C = epilogue(A·B)` for `images` images; C is `m n`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Product {
+    pub(super) mode: Mode,
+    pub(super) epilogue: Epilogue,
+    pub(super) images: usize,
+    pub(super) sizes: [usize; 3],
+    pub(super) a: Matrix,
+    pub(super) b: Matrix,
+    pub(super) c: Matrix,
+}
+
+/// How matrices are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gemm {
+    /// By subgroups of 8, without workgroup memory: for software devices.
+    Lanes,
+    /// By square tiles of this size in workgroup memory: for GPUs.
+    Tile(usize),
+    /// Without workgroup memory, for every shape.
+    Plain,
+}
+
+impl Gemm {
+    /// The ways for products among sizes `positions` and `c`, the heuristic's choice first.
+    pub(super) fn all(positions: usize, c: usize, device: &Capabilities) -> Vec<Self> {
+        if !positions.is_multiple_of(4) || !c.is_multiple_of(4) {
+            return vec![Self::Plain];
+        }
+        let tiles = [Self::Tile(64), Self::Tile(128)];
+        match device.kind == DeviceKind::Software {
+            true if device.subgroups == Some((8, 8)) => [&[Self::Lanes], &tiles[..], &[Self::Plain]].concat(),
+            true => [&[Self::Plain], &tiles[..]].concat(),
+            false => [&tiles[..], &[Self::Plain]].concat(),
+        }
+    }
+
+    /// For the tuner's record.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Lanes => "lanes".into(),
+            Self::Tile(size) => format!("tile{size}"),
+            Self::Plain => String::new(),
+        }
+    }
+
+    pub(super) fn launch(self, product: Product) -> Launch {
+        let Product { mode, epilogue, images, sizes: [m, n, k], a, b, c } = product;
+        let (launch, tile, tiles_of_group) = match self {
+            Self::Lanes => (Launch::new("attention/gemm_lanes.wgsl"), 32, 4),
+            Self::Tile(size) => {
+                let launch =
+                    Launch::new("attention/gemm_tile.wgsl").constant("BM", size).constant("BN", size);
+                (launch, size, 1)
+            }
+            Self::Plain => (Launch::new("attention/gemm.wgsl"), 64, 1),
+        };
+        let (kind, scale, rows, weights) = match epilogue {
+            Epilogue::Scale(scale) => (0, scale, None, None),
+            Epilogue::Probabilities { scale, rows } => (1, scale, Some(rows), None),
+            Epilogue::GradLogits { scale, rows, weights } => (2, scale, Some(rows), Some(weights)),
+            Epilogue::Rows { rows } => (3, 1.0, Some(rows), None),
+        };
+        let v = [m, n, k].into_iter().map(lanes).min().unwrap_or(1);
+        let mut launch = launch.constant("V", v).constant("MODE", mode as usize).constant("EPILOGUE", kind);
+        for operand in [Some(a.operand), Some(b.operand), rows.map(|r| r.0), weights].into_iter().flatten() {
+            launch = launch.read(operand);
+        }
+        let (tiles_m, tiles_n) = (m.div_ceil(tile), n.div_ceil(tile));
+        let tiles = images * tiles_m * tiles_n;
+        let in_units = [a, b, c].into_iter().flat_map(|at| [at.first / v, at.line / v, at.image / v]);
+        [tiles, tiles_m, tiles_n, m, n, k]
+            .into_iter()
+            .chain(in_units)
+            .chain([rows.map_or(0, |r| r.1)])
+            .fold(launch.write(c.operand), Launch::word)
+            .float(scale)
+            .grid(tiles.div_ceil(tiles_of_group), 1, 1)
+            .flops(2.0 * (images * m * n) as f64 * k as f64)
+    }
+}
