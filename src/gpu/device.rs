@@ -175,9 +175,8 @@ impl Gpu {
         }));
         let seen = Arc::clone(&fault);
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                keep_first(&seen, Fault::Lost(message));
-            }
+            let cause = if message.is_empty() { format!("{reason:?}").to_lowercase() } else { message };
+            keep_first(&seen, Fault::Lost(cause));
         });
 
         let capabilities = Capabilities {
@@ -250,6 +249,7 @@ impl Gpu {
     }
 
     pub(super) fn make_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+        self.check()?;
         let size = bytes.max(16).next_multiple_of(16);
         let limit = self.inner.capabilities.max_buffer;
         if size > limit {
@@ -326,5 +326,46 @@ impl Gpu {
         drop(view);
         staging.unmap();
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device for one test to break, or `None` where tests may run without one.
+    fn gpu() -> Option<Gpu> {
+        let allowed = std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1");
+        match Gpu::open(&Options::default()) {
+            Err(Error::NoAdapter { .. }) if allowed => None,
+            opened => Some(opened.unwrap()),
+        }
+    }
+
+    /// Every way into a device that went away gives the same typed error, and none panics.
+    #[test]
+    fn a_lost_device_is_a_typed_error() {
+        let Some(gpu) = gpu() else { return };
+        let buffer = gpu.buffer("before", 64).unwrap();
+        gpu.inner.device.destroy();
+        let lost = |what: &str, result: Result<()>| match result {
+            Err(Error::DeviceLost { cause }) => assert!(!cause.is_empty(), "{what}"),
+            other => panic!("{what}: {other:?}"),
+        };
+        lost("wait", gpu.wait());
+        lost("read", gpu.read(&buffer.whole()).map(drop));
+        lost("write", gpu.write(&buffer, 0, &[0; 16]));
+        lost("allocate", gpu.buffer("after", 64).map(drop));
+        lost("submit", gpu.submit([]).map(drop));
+    }
+
+    #[test]
+    fn the_first_fault_is_the_one_that_is_told() {
+        let Some(gpu) = gpu() else { return };
+        gpu.check().unwrap();
+        keep_first(&gpu.inner.fault, Fault::OutOfMemory("a plan".into()));
+        keep_first(&gpu.inner.fault, Fault::Lost("because of it".into()));
+        let told = gpu.buffer("after", 64);
+        assert!(matches!(&told, Err(Error::OutOfMemory { what, .. }) if what == "a plan"), "{told:?}");
     }
 }
