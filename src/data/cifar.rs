@@ -4,8 +4,8 @@
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use super::container::{Body, Item, Visit};
 use super::decode::Picture;
+use super::item::{Body, Item, Visit};
 use super::transform::nhwc_to_nchw;
 use crate::{Error, Result};
 

@@ -7,33 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::decode::{Limits, Picture, is_image_name};
+use super::decode::{Limits, is_image_name};
+use super::item::{Body, Item, Visit};
 use super::{cifar, lmdb, tfrecord};
 use crate::formats::zip::ZipReader;
 use crate::{Error, Result};
-
-/// One picture on its way.
-pub(crate) struct Item {
-    /// Path inside the container, `/` between folders.
-    pub(crate) name: String,
-    /// Its contents, as far as the walk got.
-    pub(crate) body: Body,
-}
-
-/// The contents of an [`Item`].
-pub(crate) enum Body {
-    /// A file of its own.
-    File(PathBuf),
-    /// The bytes of a picture file.
-    Encoded(Vec<u8>),
-    /// Pixels.
-    Raw(Picture),
-    /// Unreadable, and why.
-    Bad(String),
-}
-
-/// Takes the pictures of a walk.
-pub(crate) type Visit<'a> = &'a mut dyn FnMut(Item) -> Result<()>;
 
 /// Folders inside folders; deeper ones are loops of links.
 const MAX_DEPTH: usize = 16;

@@ -10,8 +10,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::container::{Body, Item, walk};
+use super::container::walk;
 use super::decode::{Limits, Picture, decode};
+use super::item::{Body, Item};
 use super::preprocess::Preprocess;
 use crate::{Error, Result};
 

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::container::{Body, Item, Visit};
 use super::decode::Limits;
+use super::item::{Body, Item, Visit};
 use crate::{Error, Result};
 
 const MAGIC: u32 = 0xbeef_c0de;

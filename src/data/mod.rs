@@ -29,10 +29,10 @@ mod dataset;
 mod decode;
 mod draws;
 mod ingest;
+mod item;
 mod layout;
 mod lmdb;
 mod loader;
-
 mod preprocess;
 mod read;
 mod tfrecord;

@@ -4,8 +4,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::container::{Body, Item, Visit};
 use super::decode::{Limits, Picture};
+use super::item::{Body, Item, Visit};
 use super::transform::nhwc_to_nchw;
 use crate::Result;
 use crate::formats::protobuf::{Wire, fields, take_varint};
