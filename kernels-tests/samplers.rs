@@ -108,6 +108,40 @@ fn predictors_and_correctors_have_the_moments_of_their_recursion() {
     }
 }
 
+/// The plan is for a whole batch; a smaller one must not feel the images that fill it.
+#[test]
+fn norms_of_a_smaller_batch_leave_out_the_padding() {
+    let Some(gpu) = harness::device() else { return };
+    let sde = sdes(60).into_iter().next().unwrap();
+    let options = PcOptions {
+        time: TimeConditioning::Continuous,
+        predictor: Predictor::ReverseDiffusion,
+        corrector: Corrector::Langevin,
+        snr: 0.16,
+        n_steps_each: 1,
+        probability_flow: false,
+        denoise: true,
+        t_eps: sde.default_t_eps(),
+        sde,
+    };
+    let table = PcTable::new(&options).unwrap();
+    let score = GaussianScore::new(table.rows.iter().map(|r| r.marginal));
+    let images: Vec<ImageSeed> = (0..3).map(|image| ImageSeed { seed: 5, image }).collect();
+    let drawn = |n: usize, images: &[ImageSeed]| {
+        let method = Method::Pc { table: &table, norm: Norm::Batch, constraint: None };
+        let draft = SamplerDraft::new(gpu, &score, method, [n, 8, 8, 3], Choice::Heuristic).unwrap();
+        let mut sampler = draft.build(gpu, Resources::new()).unwrap();
+        // A whole batch before, whose marks must not stay.
+        let whole: Vec<ImageSeed> = (0..n as u32).map(|image| ImageSeed { seed: 6, image }).collect();
+        sampler.run(&whole, &mut |_| true).unwrap();
+        sampler.run(images, &mut |_| true).unwrap().unwrap()
+    };
+    let alone = drawn(3, &images);
+    assert_eq!(drawn(4, &images), alone);
+    assert_eq!(drawn(7, &images), alone);
+    assert_ne!(drawn(4, &images[..2]), alone[..2 * 192], "the third image counts where it is there");
+}
+
 #[test]
 fn few_step_solvers_have_the_moments_of_their_recursion() {
     for (s, sde) in sdes(1000).into_iter().enumerate() {

@@ -42,7 +42,7 @@ pub enum Error {
         remedy: String,
     },
     /// `--device` named nothing that exists.
-    #[error("no device matches {asked:?}; there are: {known}")]
+    #[error("no device matches {asked}; there are: {known}")]
     UnknownDevice {
         /// What was asked for.
         asked: String,
@@ -134,6 +134,12 @@ pub enum Error {
         path: PathBuf,
         /// What it needs.
         needed: u64,
+    },
+    /// Reading a data set was stopped by the caller's `progress`; nothing of it is written.
+    #[error("interrupted while reading {path}; nothing is written", path = path.display())]
+    Stopped {
+        /// The source.
+        path: PathBuf,
     },
     /// Another process writes to the same work folder.
     #[error("{path} is held by {holder}, which writes to this folder; end it, or give another folder", path = path.display())]

@@ -66,7 +66,7 @@ fn read_everywhere(folder: &Path, name: &str, bytes: &[u8]) {
     }
     let mut config = DataConfig::new(&path, Preprocess::new(8, 3).unwrap());
     config.limits = limits;
-    let _ = Dataset::read_to_memory(&config, &mut |_| ());
+    let _ = Dataset::read_to_memory(&config, &mut |_| true);
     let _ = read_images(&ReadConfig { path, preprocess: None, limits, most: Some(2) });
 }
 

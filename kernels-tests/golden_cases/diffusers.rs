@@ -190,7 +190,8 @@ impl Run<'_> {
         let draws = Draws::recorded(stack, coefficients.counter, per_step);
         let model = self.model();
         let score = ModelScore { model: &model, unscaled: true };
-        let setting = PcSetting { score: &score, pc: &table, norm: Norm::Batch, constraint: None };
+        let setting =
+            PcSetting { score: &score, pc: &table, norm: Norm::Batch, counted: None, constraint: None };
         let step = PcStep::trace(&mut graph, setting, coefficients, &shape, draws).map_err(problem)?;
         let written = [(stack, noise.to_f32()), (coefficients.rows, PcStep::table_data(&table))];
         let kept = [step.x, step.mean];

@@ -98,7 +98,8 @@ fn sample(case: &Case, context: &Context, config: &Fields) -> Result<Outputs, St
     let coefficients = PcStep::table(&mut graph, table.rows.len());
     let stack = graph.input("noise", noise.shape.clone());
     let draws = Draws::recorded(stack, coefficients.counter, per_step);
-    let setting = PcSetting { score: &watched, pc: &table, norm: Norm::Batch, constraint: None };
+    let setting =
+        PcSetting { score: &watched, pc: &table, norm: Norm::Batch, counted: None, constraint: None };
     let step = PcStep::trace(&mut graph, setting, coefficients, &shape, draws).map_err(problem)?;
     let gradients = watched.gradients.into_inner();
     let corrected = step.corrected.unwrap_or(step.x);

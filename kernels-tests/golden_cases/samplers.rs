@@ -134,7 +134,8 @@ impl<'a> Sampling<'a> {
         let draws = Draws::recorded(stack, coefficients.counter, per_step);
         let model = self.model();
         let score = ModelScore { model: &model, unscaled: self.unscaled() };
-        let setting = PcSetting { score: &score, pc: &table, norm: Norm::Batch, constraint: imposed };
+        let setting =
+            PcSetting { score: &score, pc: &table, norm: Norm::Batch, counted: None, constraint: imposed };
         let step = PcStep::trace(&mut graph, setting, coefficients, &shape, draws).map_err(problem)?;
         // The starting point has a graph of its own, since the known part is in it from the beginning.
         let corrected = step.corrected.unwrap_or(step.x);

@@ -30,7 +30,7 @@ fn a_small_ncsnpp_learns_64_pictures() {
     config.validate().unwrap();
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/emoji-64/emoji.zip");
     let data = DataConfig::new(pictures, Preprocess::new(16, 3).unwrap());
-    let data = std::sync::Arc::new(Dataset::read_to_memory(&data, &mut |_| ()).unwrap());
+    let data = std::sync::Arc::new(Dataset::read_to_memory(&data, &mut |_| true).unwrap());
     assert_eq!((data.subset(Split::Train).unwrap().len(), data.bad().len()), (64, 0));
     let folder = tempfile::tempdir().unwrap();
     let options = TrainerOptions { samples: None, ..TrainerOptions::default() };

@@ -65,7 +65,8 @@ pub(super) fn predictor_corrector(preset: &str, n: usize) -> Result<Workload> {
         images: g.input_u32("images", [n]),
         step: table.counter,
     };
-    let setting = PcSetting { score: &score, pc: &pc, norm: Norm::default(), constraint: None };
+    let setting =
+        PcSetting { score: &score, pc: &pc, norm: Norm::default(), counted: None, constraint: None };
     let shape = image_shape(&config, n).into();
     let step = PcStep::trace(&mut g, setting, table, &shape, Draws::Philox(source))?;
     let start = numbers(shape.elements(), 0).into_iter().map(|v| v * pc.prior_std as f32).collect();

@@ -89,11 +89,12 @@ pub struct CheckReport {
 /// Bytes compared for σ_max, at most: a few seconds on two cores.
 const COMPARED: f64 = 8e9;
 
-/// Decodes every picture of a source once and reports. `progress` hears the number done so far.
+/// Decodes every picture of a source once and reports. `progress` hears the number done so far and may end it by
+/// returning false.
 ///
 /// # Errors
 /// As [`super::Dataset::open`], except that a source without readable pictures is a report.
-pub fn check(config: &CheckConfig, progress: &mut dyn FnMut(u64)) -> Result<CheckReport> {
+pub fn check(config: &CheckConfig, progress: &mut dyn FnMut(u64) -> bool) -> Result<CheckReport> {
     let prep = config.preprocess.map_or(Preparation::FirstPicture, Preparation::Known);
     let mut used = config.preprocess;
     let mut sample = Sample { seed: config.seed, budget: COMPARED, rows: BinaryHeap::new() };
@@ -235,7 +236,11 @@ mod tests {
         let config =
             CheckConfig { path: dir.path().into(), preprocess: None, limits: Limits::default(), seed: 0 };
         let mut last = 0;
-        let report = check(&config, &mut |n| last = n).unwrap();
+        let report = check(&config, &mut |n| {
+            last = n;
+            true
+        })
+        .unwrap();
         assert_eq!((report.images, report.train, report.test, report.ignored, last), (4, 3, 1, 1, 5));
         // The first picture in order is test/a/1.png.
         assert_eq!((report.image_size, report.channels), (Some(8), Some(1)));
@@ -246,7 +251,7 @@ mod tests {
         assert_eq!(report.bad[0].name, "test/a/2.png");
 
         let config = CheckConfig { preprocess: Some(Preprocess::new(4, 1).unwrap()), ..config };
-        let sigma = check(&config, &mut |_| ()).unwrap().sigma_max.unwrap();
+        let sigma = check(&config, &mut |_| true).unwrap().sigma_max.unwrap();
         // 16 pixels, black against white.
         assert_eq!(sigma, SigmaMax { value: 4.0, sample: 4, exhaustive: true });
     }
@@ -257,7 +262,7 @@ mod tests {
         fs::write(dir.path().join("x.png"), b"x").unwrap();
         let config =
             CheckConfig { path: dir.path().into(), preprocess: None, limits: Limits::default(), seed: 0 };
-        let report = check(&config, &mut |_| ()).unwrap();
+        let report = check(&config, &mut |_| true).unwrap();
         assert_eq!((report.images, report.bad.len(), report.sigma_max), (0, 1, None));
     }
 

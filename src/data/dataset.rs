@@ -8,7 +8,7 @@ use super::cache::{Cache, CacheWriter, Entry, Meta, arrange};
 use super::container::list_files;
 use super::decode::Limits;
 use super::draws;
-use super::ingest::{BadImage, Preparation, ingest};
+use super::ingest::{BadImage, Preparation, Progress, ingest};
 use super::layout::Split;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
@@ -61,15 +61,15 @@ pub fn default_cache_folder() -> Option<PathBuf> {
 }
 
 impl Dataset {
-    /// Opens the packed form of a source, or packs it first. `progress` hears the number of pictures packed so far; it
-    /// is not called where the cache fits.
+    /// Opens the packed form of a source, or packs it first. `progress` hears the number of pictures packed so far and
+    /// may end the packing by returning false; it is not called where the cache fits.
     ///
     /// Without any cache folder the images are kept in memory.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] where the source is damaged or holds no readable picture, [`Error::Invalid`]
-    /// where the cache folder cannot be written.
-    pub fn open(config: &DataConfig, progress: &mut dyn FnMut(u64)) -> Result<Arc<Self>> {
+    /// where the cache folder cannot be written, [`Error::Stopped`] when `progress` ended it: no file is left then.
+    pub fn open(config: &DataConfig, progress: &mut dyn FnMut(u64) -> bool) -> Result<Arc<Self>> {
         let prep = config.preprocess;
         let Some(folder) = config.cache_folder.clone().or_else(default_cache_folder) else {
             return Self::read_to_memory(config, progress).map(Arc::new);
@@ -89,7 +89,7 @@ impl Dataset {
         Ok(Arc::new(Self { preprocess: prep, entries, meta, store: Store::Packed(cache) }))
     }
 
-    fn pack(config: &DataConfig, path: &Path, fingerprint: u64, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    fn pack(config: &DataConfig, path: &Path, fingerprint: u64, progress: Progress<'_>) -> Result<()> {
         let mut writer = CacheWriter::create(path).map_err(|e| match e {
             Error::Io { path, source } => Error::invalid(
                 "the cache folder",
@@ -109,7 +109,7 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::open`].
-    pub fn read_to_memory(config: &DataConfig, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+    pub fn read_to_memory(config: &DataConfig, progress: &mut dyn FnMut(u64) -> bool) -> Result<Self> {
         let (mut pixels, mut crcs) = (Vec::new(), Vec::new());
         let mut sink = |_: &str, row: &[u8], _: &Preprocess| {
             pixels.extend_from_slice(row);

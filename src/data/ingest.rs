@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -38,10 +39,24 @@ pub(crate) struct Found {
     pub(crate) ignored: u64,
 }
 
+impl Found {
+    /// Pictures so far, good and bad.
+    fn done(&self) -> u64 {
+        (self.names.len() + self.bad.len()) as u64
+    }
+}
+
 /// Pictures in one piece of work; enough to keep all cores busy.
 const CHUNK_ITEMS: usize = 512;
 /// Bytes in one piece of work before it is passed on.
 const CHUNK_BYTES: usize = 16 << 20;
+/// Pictures for each core between two questions whether to go on; a large photograph takes a core a tenth of a second.
+const BETWEEN: usize = 4;
+/// How long a slow source may go unasked.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Hears the number of pictures done so far, also while none arrives; returning false ends the reading.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64) -> bool;
 
 /// Takes name, pixels and the preprocessing that made them.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(&str, &[u8], &Preprocess) -> Result<()>;
@@ -49,17 +64,17 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(&str, &[u8], &Preprocess) -> Result
 type Decoded = Result<((u32, u32, u32), Vec<u8>), String>;
 
 /// Reads what is under `path`. `prep` may come late: [`Preparation::FirstPicture`] takes the size of the first.
-/// Stops behind the first `most` readable pictures. `progress` hears the number of pictures done so far.
+/// Stops behind the first `most` readable pictures.
 ///
 /// # Errors
-/// Those of [`walk`] and of the sink.
+/// Those of [`walk`] and of the sink; [`Error::Stopped`] when `progress` says so.
 pub(crate) fn ingest(
     path: &Path,
     prep: Preparation,
     limits: &Limits,
     most: Option<usize>,
     sink: Sink,
-    progress: &mut dyn FnMut(u64),
+    progress: Progress<'_>,
 ) -> Result<Found> {
     let (send, receive) = sync_channel(2);
     let image_size = match prep {
@@ -69,7 +84,10 @@ pub(crate) fn ingest(
     std::thread::scope(|scope| {
         let walker = scope.spawn(move || produce(path, image_size, limits, send));
         // The receiver ends with this call, so that a walker whose sink failed stops instead of waiting forever.
-        let consumed = consume(receive, prep, limits, most, sink, progress);
+        let consumed = consume(receive, prep, limits, most, sink, &mut |done| match progress(done) {
+            true => Ok(()),
+            false => Err(Error::Stopped { path: path.into() }),
+        });
         let walked = match walker.join() {
             Ok(walked) => walked,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -124,14 +142,24 @@ fn consume(
     limits: &Limits,
     most: Option<usize>,
     sink: Sink,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Found> {
     let mut found = Found::default();
     let mut known = match prep {
         Preparation::Known(p) => Some(p),
         Preparation::FirstPicture => None,
     };
-    for mut chunk in receive {
+    let most = most.unwrap_or(usize::MAX);
+    let at_once = BETWEEN * rayon::current_num_threads();
+    loop {
+        let mut chunk = match receive.recv_timeout(PATIENCE) {
+            Ok(chunk) => chunk,
+            Err(RecvTimeoutError::Timeout) => {
+                progress(found.done())?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         if known.is_none() {
             known = first_of(&mut chunk, limits)?;
         }
@@ -146,23 +174,25 @@ fn consume(
             });
             (item.name, decoded)
         };
-        let done: Vec<(String, Decoded)> = chunk.into_par_iter().map(work).collect();
-        for (name, decoded) in done {
-            if most.is_some_and(|most| found.names.len() >= most) {
-                break;
-            }
-            match decoded {
-                Ok((size, pixels)) => {
-                    sink(&name, &pixels, &prep)?;
-                    *found.sizes.entry(size).or_default() += 1;
-                    found.names.push(name);
+        let mut items = chunk.into_iter();
+        while items.len() > 0 {
+            let part: Vec<Item> = items.by_ref().take(at_once).collect();
+            let done: Vec<(String, Decoded)> = part.into_par_iter().map(work).collect();
+            for (name, decoded) in done {
+                match decoded {
+                    Ok((size, pixels)) => {
+                        sink(&name, &pixels, &prep)?;
+                        *found.sizes.entry(size).or_default() += 1;
+                        found.names.push(name);
+                    }
+                    Err(reason) => found.bad.push(BadImage { name, reason }),
                 }
-                Err(reason) => found.bad.push(BadImage { name, reason }),
+                if found.names.len() >= most {
+                    progress(found.done())?;
+                    return Ok(found);
+                }
             }
-        }
-        progress((found.names.len() + found.bad.len()) as u64);
-        if most.is_some_and(|most| found.names.len() >= most) {
-            break;
+            progress(found.done())?;
         }
     }
     Ok(found)

@@ -11,7 +11,10 @@
 //!
 //! # fn main() -> langevin::Result<()> {
 //! let config = DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?);
-//! let data = Dataset::open(&config, &mut |done| eprint!("\r{done} pictures"))?;
+//! let data = Dataset::open(&config, &mut |done| {
+//!     eprint!("\r{done} pictures");
+//!     true
+//! })?;
 //! let train = data.subset(Split::Train)?;
 //! let mut loader = Loader::new(train, LoaderConfig::training(128, 42), LoaderState::default())?;
 //! while let Some(batch) = loader.next_batch()? {

@@ -81,7 +81,7 @@ fn from_pictures(config: &ReadConfig) -> Result<Images> {
         used = Some(*prep);
         Ok(())
     };
-    let found = ingest(&config.path, prep, &config.limits, config.most, &mut sink, &mut |_| ())?;
+    let found = ingest(&config.path, prep, &config.limits, config.most, &mut sink, &mut |_| true)?;
     if let Some(bad) = found.bad.first() {
         let more = found.bad.len() - 1;
         return Err(Error::format(

@@ -49,6 +49,8 @@ pub struct AdapterReport {
     pub backend: String,
     /// Driver and its version.
     pub driver: String,
+    /// Memory of the device in bytes, which an integrated or software one shares with the processor; none where the backend does not say.
+    pub memory: Option<u64>,
     /// Largest storage binding in bytes.
     pub max_binding: u64,
     /// Largest buffer in bytes.
@@ -106,6 +108,7 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         kind: DeviceKind::of(info.device_type),
         backend: info.backend.to_string(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        memory: super::heaps::memory(adapter),
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
@@ -194,7 +197,7 @@ fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<(usize, String)> 
     let Some(best) = all.first() else {
         return Err(Error::NoAdapter { tried: backend_names(), remedy: remedy().into() });
     };
-    let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok();
+    let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
     let by = if wanted.is_some() { "--device" } else { "WGPU_ADAPTER_NAME" };
     let Some(wanted) = wanted.or(from_environment.as_deref()).map(str::to_lowercase) else {
         let kind = best.kind.name();
@@ -214,7 +217,7 @@ fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<(usize, String)> 
         .ok_or_else(|| {
             let known =
                 all.iter().map(|r| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
-            Error::UnknownDevice { asked: wanted, known }
+            Error::UnknownDevice { asked: format!("{by} {wanted:?}"), known }
         })
 }
 

@@ -6,6 +6,7 @@ mod adapter;
 mod buffer;
 mod cache;
 mod device;
+mod heaps;
 mod pipeline;
 pub mod shader;
 mod submit;

@@ -7,7 +7,7 @@ use super::coefficients::{CorrectorStep, PcTable};
 use super::draws::Draws;
 use crate::error::Result;
 use crate::graph::{DType, Graph, Shape, Value};
-use crate::ops::elementwise::assign;
+use crate::ops::elementwise::{assign, mul};
 use crate::ops::lookup::{Table, advance, column};
 use crate::ops::philox::Purpose;
 use crate::ops::reduce::sum_squares_images;
@@ -65,6 +65,8 @@ pub struct PcSetting<'a> {
     pub pc: &'a PcTable,
     /// How the norms of a Langevin step are taken.
     pub norm: Norm,
+    /// For [`Norm::Batch`]: 1 for each image that counts in the norms, 0 for one that only fills a smaller batch (`n`). None: all count.
+    pub counted: Option<Value>,
     /// What is imposed after every update.
     pub constraint: Option<&'a dyn Constraint>,
 }
@@ -111,7 +113,7 @@ impl PcStep {
         shape: &Shape,
         mut draws: Draws,
     ) -> Result<Self> {
-        let PcSetting { score, pc, norm, constraint } = setting;
+        let PcSetting { score, pc, norm, counted, constraint } = setting;
         let at = At { table, n: shape[0] };
         let x = graph.state("x", shape.clone(), DType::F32);
         let mean = graph.state("x_mean", shape.clone(), DType::F32);
@@ -130,7 +132,11 @@ impl PcStep {
             let z = draws.normal(graph, Purpose::CORRECTOR.at(inner), shape)?;
             state = match kind {
                 CorrectorStep::NormRatio { .. } => {
-                    let squares = [sum_squares_images(graph, s)?, sum_squares_images(graph, z)?];
+                    let mut squares = [sum_squares_images(graph, s)?, sum_squares_images(graph, z)?];
+                    if let (Norm::Batch, Some(counted)) = (norm, counted) {
+                        // A norm of zero adds nothing to either mean, whose quotient alone counts.
+                        squares = [mul(graph, squares[0], counted)?, mul(graph, squares[1], counted)?];
+                    }
                     langevin(graph, table, [now, s, z], squares, CORRECTOR[1], norm)?
                 }
                 _ => linear(graph, table, now, s, Some(z), CORRECTOR)?,

@@ -53,6 +53,8 @@ pub struct SamplerDraft {
     prior: Draft,
     values: Values,
     known: Vec<Value>,
+    /// Which images of a batch count in norms that they share.
+    counted: Option<Value>,
     coefficients: Vec<f32>,
     rows: usize,
     shape: Shape,
@@ -76,6 +78,7 @@ pub struct Sampler {
     prior: Plan,
     values: Values,
     known: Vec<Value>,
+    counted: Option<Value>,
     rows: usize,
     shape: Shape,
 }
@@ -108,7 +111,7 @@ impl SamplerDraft {
         let shape = shape.into();
         let mut graph = Graph::new();
         let (table, draws, result, x, coefficients);
-        let mut known = Vec::new();
+        let (mut known, mut counted) = (Vec::new(), None);
         match method {
             Method::Pc { table: pc, norm, constraint } => {
                 table = PcStep::table(&mut graph, pc.rows.len());
@@ -116,7 +119,8 @@ impl SamplerDraft {
                 let imposed = constraint.map(|c| c.constrain(&mut graph, &shape)).transpose()?;
                 known = imposed.as_ref().map_or(Vec::new(), |i| i.inputs.clone());
                 let constraint = imposed.as_ref().map(|i| i.constraint.as_ref());
-                let setting = PcSetting { score, pc, norm, constraint };
+                counted = (norm == Norm::Batch).then(|| graph.input("counted", [shape[0]]));
+                let setting = PcSetting { score, pc, norm, counted, constraint };
                 let step = PcStep::trace(&mut graph, setting, table, &shape, Draws::Philox(draws))?;
                 (x, result) = (step.x, if pc.denoise { step.mean } else { step.x });
                 coefficients = PcStep::table_data(pc);
@@ -144,6 +148,7 @@ impl SamplerDraft {
             prior: Draft::new(&start, &[prior_x], device, options)?,
             values: Values { x, result, table, source: draws, prior_x, prior_source },
             known,
+            counted,
             coefficients,
             rows: method.rows(),
             shape,
@@ -177,6 +182,7 @@ impl SamplerDraft {
             prior,
             values: self.values,
             known: self.known.clone(),
+            counted: self.counted,
             rows: self.rows,
             shape: self.shape.clone(),
         })
@@ -215,7 +221,7 @@ impl Sampler {
     }
 
     /// Draws one image for each of `images`, at most a batch of them: `images h w c`, not clipped. A smaller batch is padded; image i
-    /// of a seed has the same bits in any batch. `progress` is told the steps submitted so far and may stop the run by returning false.
+    /// of a seed has the same bits in any batch, but for [`Norm::Batch`], where it depends on the other images and not on the padding. `progress` is told the steps submitted so far and may stop the run by returning false.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when the result holds NaN or infinity; what the device reports. `None` when stopped.
@@ -285,6 +291,11 @@ impl Sampler {
                 plan.write_u32(source.seed, &seeds)?;
                 plan.write_u32(source.images, &numbers)?;
             }
+        }
+        // Only a Langevin corrector has norms.
+        if let Some(counted) = self.counted.filter(|counted| self.step.uses(*counted)) {
+            let counts: Vec<f32> = (0..n).map(|i| f32::from(u8::from(i < images.len()))).collect();
+            self.step.write(counted, &counts)?;
         }
         self.step.write_u32(table.counter, &[0])
     }

@@ -12,7 +12,7 @@
 //! # fn main() -> langevin::Result<()> {
 //! let config = presets::get("ve/cifar10_ncsnpp_continuous")?;
 //! let data = DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?);
-//! let data = Dataset::open(&data, &mut |_| ())?;
+//! let data = Dataset::open(&data, &mut |_| true)?;
 //! let gpu = Gpu::open(&Options::default())?;
 //! let mut trainer = Trainer::new(&gpu, config, data, "runs/cifar10", TrainerOptions::default())?;
 //! let outcome = trainer.run(&mut |event: Event<'_>| {

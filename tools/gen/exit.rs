@@ -93,6 +93,7 @@ fn code(error: &anyhow::Error) -> u8 {
             | Error::OutOfMemory { .. }
             | Error::Limit { .. },
         ) => 5,
+        Some(Error::Stopped { .. }) => 130,
         Some(Error::NonFinite { .. } | Error::NonFiniteImage { .. }) => 6,
         _ => 1,
     }
@@ -119,6 +120,7 @@ mod tests {
         assert_eq!(code(&Error::DeviceLost { cause: String::new() }.into()), 5);
         assert_eq!(code(&Usage("no".into()).into()), 2);
         assert_eq!(code(&Interrupted("2 images are written".into()).into()), 130);
+        assert_eq!(code(&Error::Stopped { path: "photos".into() }.into()), 130);
         assert_eq!(code(&anyhow::anyhow!("else")), 1);
         assert_eq!(code(&Error::invalid("k", 1, "no").into()), 2);
     }

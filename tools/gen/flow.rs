@@ -54,6 +54,14 @@ pub struct Flow<'a> {
     ode: Option<Box<Ode>>,
 }
 
+/// The ODE of a model for a batch of `n`, on paper; with `probe` the divergence is integrated too.
+pub fn draft(gpu: &Gpu, saved: &SavedModel, n: usize, probe: bool) -> langevin::Result<OdeDraft> {
+    let model = saved.network_model();
+    let score = ModelScore { model: &model, unscaled: saved.unscaled() };
+    let [h, w, c] = saved.hwc();
+    OdeDraft::new(gpu, &score, [n, h, w, c], probe, Choice::for_device(gpu))
+}
+
 /// What became of a list of images.
 pub struct Done {
     /// `n h w c`, fewer than were given where Ctrl-C came between batches.
@@ -74,25 +82,14 @@ impl<'a> Flow<'a> {
         &self.sde
     }
 
-    /// What the ODE of a batch of `n` takes on the device, in bytes.
-    pub fn memory(&self, n: usize) -> langevin::Result<u64> {
-        Ok(self.draft(n)?.memory().total())
-    }
-
-    fn draft(&self, n: usize) -> langevin::Result<OdeDraft> {
-        let model = self.saved.network_model();
-        let score = ModelScore { model: &model, unscaled: self.saved.unscaled() };
-        let [h, w, c] = self.saved.hwc();
-        OdeDraft::new(self.gpu, &score, [n, h, w, c], self.probe, Choice::for_device(self.gpu))
-    }
-
     /// The ODE for a batch of `n`: a last, smaller batch has one of its own, since padding would take part in the error norm.
     pub fn ode(&mut self, n: usize) -> langevin::Result<&mut Ode> {
         let ode = match self.ode.take() {
             Some(ode) if ode.shape()[0] == n => ode,
             _ => {
                 let (resources, time) = (self.weights.resources(), self.saved.time());
-                Box::new(self.draft(n)?.build(self.gpu, resources, &self.sde, time)?)
+                let draft = draft(self.gpu, self.saved, n, self.probe)?;
+                Box::new(draft.build(self.gpu, resources, &self.sde, time)?)
             }
         };
         Ok(self.ode.insert(ode))

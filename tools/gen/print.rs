@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use langevin::graph::Memory;
+use serde_json::json;
+
 /// A line, or several.
 pub fn line(text: impl Display) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{text}")
@@ -23,6 +26,25 @@ pub fn bytes(n: u64) -> String {
         size /= 1024.0;
     }
     format!("{size:.1} TiB")
+}
+
+/// Images a second, or seconds an image where they are few.
+pub fn rate(images_per_second: f64) -> String {
+    match images_per_second {
+        r if r >= 100.0 => format!("{r:.0} images/s"),
+        r if r >= 10.0 => format!("{r:.1} images/s"),
+        r if r >= 0.1 => format!("{r:.2} images/s"),
+        r if r > 0.0 => format!("{:.1} s/image", 1.0 / r),
+        _ => "0 images/s".into(),
+    }
+}
+
+/// What a plan takes, in bytes.
+pub fn memory(memory: &Memory) -> serde_json::Value {
+    json!({
+        "total": memory.total(), "parameters": memory.parameters, "shared": memory.shared, "peak": memory.peak,
+        "inputs": memory.inputs, "prepared": memory.prepared, "uniforms": memory.uniforms,
+    })
 }
 
 /// Rows with their columns aligned; the last column is not padded.
@@ -49,6 +71,14 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(128 << 20), "128.0 MiB");
+    }
+
+    #[test]
+    fn rates_keep_their_figures() {
+        assert_eq!(rate(512.4), "512 images/s");
+        assert_eq!(rate(0.25), "0.25 images/s");
+        assert_eq!(rate(0.004), "250.0 s/image");
+        assert_eq!(rate(0.0), "0 images/s");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use langevin::checkpoint::diffusers::SchedulerConfig;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
-use langevin::graph::Choice;
+use langevin::graph::{Choice, Memory};
 use langevin::models::Config;
 use langevin::models::config::{self, Method as Name};
 use langevin::ops::sampler_step;
@@ -22,7 +22,7 @@ use langevin::sde::{Sde, TimeConditioning};
 
 use crate::commands::class::Guide;
 use crate::exit::Usage;
-use crate::flow::Flow;
+use crate::flow::{self, Flow};
 use crate::model::Facts;
 use crate::session::Session;
 
@@ -94,14 +94,28 @@ fn name<T: std::str::FromStr<Err = langevin::Error>>(text: &str) -> Result<T, St
     text.parse().map_err(|e: langevin::Error| e.to_string())
 }
 
+/// A sampler on paper.
+pub struct Plan {
+    /// What it is, in words.
+    pub name: String,
+    /// Evaluations of the network; those of an adaptive solver are not known before.
+    pub nfe: Option<usize>,
+    /// Floating-point operations of a step; as the evaluations.
+    pub flops: Option<f64>,
+    /// Device memory.
+    pub memory: Memory,
+    /// None for an adaptive solver.
+    draft: Option<SamplerDraft>,
+}
+
 /// A sampler on the device.
 pub struct Run<'a> {
     /// What it is, in words.
     pub name: String,
     /// Steps of a run; those of an adaptive solver are not known before.
     pub steps: usize,
-    /// Device memory in bytes.
-    pub memory: u64,
+    /// Device memory.
+    pub memory: Memory,
     gpu: &'a Gpu,
     kind: Kind<'a>,
     hwc: [usize; 3],
@@ -121,34 +135,28 @@ enum Rows {
     Solver(SolverTable),
 }
 
-impl<'a> Run<'a> {
-    /// Traces, plans and builds the sampler for batches of `n`.
+impl Plan {
+    /// Traces and plans the sampler for batches of `n`.
     pub fn new(
-        gpu: &'a Gpu,
-        saved: &'a SavedModel,
-        which: Which,
+        gpu: &Gpu,
+        saved: &SavedModel,
         args: &SamplerArgs,
         n: usize,
         guide: Option<&Guide>,
         session: &Session,
     ) -> anyhow::Result<Self> {
-        let (choice, hwc) = (Choice::for_device(gpu), saved.hwc());
-        let shape = [n, hwc[0], hwc[1], hwc[2]];
+        let [h, w, c] = saved.hwc();
+        let (choice, shape) = (Choice::for_device(gpu), [n, h, w, c]);
         args.check(saved, session)?;
-        if args.sampler == Some(Name::Ode) && guide.is_some() {
-            let problem = "--sampler ode is not guided by a classifier; take dpmpp, heun, ddim or pc";
-            return Err(Usage(problem.into()).into());
-        }
         if args.sampler == Some(Name::Ode) {
-            let flow = Box::new(Flow::new(gpu, saved, which, false)?);
-            let options = FlowOptions {
-                t_eps: flow.sde().default_t_eps(),
-                tolerance: Tolerance::new(args.rtol, args.atol)?,
-            };
-            let denoise = saved.config.sampling.noise_removal;
+            if guide.is_some() {
+                let problem = "--sampler ode is not guided by a classifier; take dpmpp, heun, ddim or pc";
+                return Err(Usage(problem.into()).into());
+            }
+            Tolerance::new(args.rtol, args.atol)?;
             let name = format!("ode, rtol {}, atol {}", args.rtol, args.atol);
-            let (memory, kind) = (flow.memory(n)?, Kind::Ode { flow, options, denoise });
-            return Ok(Self { name, steps: 1000, memory, gpu, kind, hwc });
+            let memory = flow::draft(gpu, saved, n, false)?.memory();
+            return Ok(Self { name, nfe: None, flops: None, memory, draft: None });
         }
         let (rows, mut name) = args.rows(saved)?;
         let model = saved.network_model();
@@ -170,14 +178,43 @@ impl<'a> Run<'a> {
             Some(guide) => guide.with(&score, |score| SamplerDraft::new(gpu, score, method, shape, choice)),
             None => SamplerDraft::new(gpu, &score, method, shape, choice),
         }?;
-        let mut resources = saved.upload(gpu, which)?.resources();
         if let Some(guide) = guide {
-            resources = guide.resources(resources);
             name = format!("{name}, {}", guide.name);
         }
-        let sampler = Box::new(draft.build(gpu, resources)?);
-        let (steps, memory) = (sampler.steps(), draft.memory().total());
-        Ok(Self { name, steps, memory, gpu, kind: Kind::Steps { sampler, nfe }, hwc })
+        let (flops, memory) = (Some(draft.flops()), draft.memory());
+        Ok(Self { name, nfe: Some(nfe), flops, memory, draft: Some(draft) })
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Builds what is planned.
+    pub fn new(
+        plan: Plan,
+        gpu: &'a Gpu,
+        saved: &'a SavedModel,
+        which: Which,
+        args: &SamplerArgs,
+        guide: Option<&Guide>,
+    ) -> langevin::Result<Self> {
+        let (steps, kind) = match (&plan.draft, plan.nfe) {
+            (Some(draft), Some(nfe)) => {
+                let mut resources = saved.upload(gpu, which)?.resources();
+                if let Some(guide) = guide {
+                    resources = guide.resources(resources);
+                }
+                let sampler = Box::new(draft.build(gpu, resources)?);
+                (sampler.steps(), Kind::Steps { sampler, nfe })
+            }
+            _ => {
+                let flow = Box::new(Flow::new(gpu, saved, which, false)?);
+                let options = FlowOptions {
+                    t_eps: flow.sde().default_t_eps(),
+                    tolerance: Tolerance::new(args.rtol, args.atol)?,
+                };
+                (1000, Kind::Ode { flow, options, denoise: saved.config.sampling.noise_removal })
+            }
+        };
+        Ok(Self { name: plan.name, steps, memory: plan.memory, gpu, kind, hwc: saved.hwc() })
     }
 
     /// Draws a batch: the images, `n h w c`, and the evaluations of the network. None where `proceed` said no.

@@ -1,5 +1,6 @@
 //! What every command shares: the device, words on stderr, progress, Ctrl-C.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,10 +33,14 @@ impl Session {
     /// Takes over Ctrl-C: the first asks the command to end, the second ends at once.
     pub fn new(global: Global) -> anyhow::Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
+        let (flag, quiet) = (Arc::clone(&interrupted), global.quiet);
         ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
+            }
+            if !quiet {
+                // A step at hand may take a while; a closed stderr is no reason to panic.
+                let _ = writeln!(std::io::stderr(), "\nending; Ctrl-C again ends at once");
             }
         })?;
         Ok(Self { global, interrupted })

@@ -20,7 +20,11 @@ fn source(folder: &Path) -> DataConfig {
 
 fn open(config: &DataConfig) -> (Arc<Dataset>, bool) {
     let mut packed = false;
-    let data = Dataset::open(config, &mut |_| packed = true).unwrap();
+    let data = Dataset::open(config, &mut |_| {
+        packed = true;
+        true
+    })
+    .unwrap();
     (data, packed)
 }
 
@@ -127,14 +131,29 @@ fn an_interrupted_packing_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_packing_that_is_stopped_leaves_nothing_behind_and_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = source(dir.path());
+    let mut asked = 0;
+    let stop = &mut |_| {
+        asked += 1;
+        false
+    };
+    assert!(matches!(Dataset::open(&config, stop), Err(Error::Stopped { .. })));
+    assert_eq!(asked, 1, "it goes on after it was stopped");
+    assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 0);
+    assert!(open(&config).1);
+}
+
+#[test]
 fn a_source_without_pictures_is_an_error_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("set")).unwrap();
     fs::write(dir.path().join("set/x.png"), b"").unwrap();
     let mut config = DataConfig::new(dir.path().join("set"), Preprocess::new(2, 1).unwrap());
     config.cache_folder = Some(dir.path().join("cache"));
-    let error = Dataset::open(&config, &mut |_| ()).unwrap_err().to_string();
+    let error = Dataset::open(&config, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("no readable picture") && error.contains("x.png: an empty file"), "{error}");
     config.path = dir.path().join("nothing");
-    assert!(matches!(Dataset::open(&config, &mut |_| ()), Err(Error::Io { .. })));
+    assert!(matches!(Dataset::open(&config, &mut |_| true), Err(Error::Io { .. })));
 }

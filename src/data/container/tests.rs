@@ -53,7 +53,7 @@ type Contents = (Vec<(Vec<u8>, i32)>, Vec<String>, usize);
 
 fn contents(path: &Path, side: u32) -> Result<Contents> {
     let config = DataConfig::new(path, Preprocess::new(side, 3)?);
-    let data = std::sync::Arc::new(Dataset::read_to_memory(&config, &mut |_| ())?);
+    let data = std::sync::Arc::new(Dataset::read_to_memory(&config, &mut |_| true)?);
     let mut row = vec![0; data.preprocess().bytes()];
     let mut images = Vec::new();
     for i in 0..data.len() {

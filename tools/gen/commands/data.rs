@@ -8,7 +8,7 @@ use langevin::data::{
 };
 use serde_json::json;
 
-use crate::exit::{Interrupted, Usage};
+use crate::exit::Usage;
 use crate::print;
 use crate::session::Session;
 use crate::settings::load;
@@ -93,7 +93,7 @@ impl Data {
                 let config =
                     CheckConfig { path, preprocess: shape.preprocess()?, limits: Limits::default(), seed: 0 };
                 let bar = session.counter("pictures read");
-                let report = check(&config, &mut |done| watch(session, &bar, done))?;
+                let report = check(&config, &mut |done| watch(&bar, done, session))?;
                 bar.finish_and_clear();
                 if json {
                     print_json(&report)?
@@ -112,7 +112,7 @@ impl Data {
                 let folder = cache.or_else(default_cache_folder);
                 let config = DataConfig { cache_folder: folder.clone(), ..DataConfig::new(path, preprocess) };
                 let bar = session.counter("pictures packed");
-                let data = Dataset::open(&config, &mut |done| watch(session, &bar, done))?;
+                let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
                 bar.finish_and_clear();
                 let count = |split| data.subset(split).map_or(0, |s| s.len());
                 let (train, test) = (count(Split::Train), count(Split::Test));
@@ -140,13 +140,13 @@ impl Data {
     }
 }
 
-/// Reading has nothing to save: Ctrl-C ends it where it is, and a packed file appears only when it is whole.
-fn watch(session: &Session, bar: &indicatif::ProgressBar, done: u64) {
+/// Shows how many pictures are done, and says whether to go on. A packed file appears only when it is whole.
+pub fn watch(bar: &indicatif::ProgressBar, done: u64, session: &Session) -> bool {
     bar.set_position(done);
     if session.is_interrupted() {
         bar.finish_and_clear();
-        std::process::exit(crate::exit::report(Err(Interrupted("nothing is written".into()).into())).into());
     }
+    !session.is_interrupted()
 }
 
 fn print_json(report: &CheckReport) -> anyhow::Result<()> {

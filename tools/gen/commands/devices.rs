@@ -55,6 +55,7 @@ fn object(a: &AdapterReport, why: Option<&str>) -> Value {
         "kind": a.kind.name(),
         "backend": a.backend,
         "driver": a.driver,
+        "memory": a.memory,
         "limits": {
             "max_buffer": a.max_buffer,
             "max_binding": a.max_binding,
@@ -83,6 +84,7 @@ fn text(a: &AdapterReport, why: Option<&str>) -> String {
     let mut lines = vec![
         format!("{}  {}", a.index, a.name),
         format!("   {}, {}, {}", a.kind.name(), a.backend, a.driver),
+        format!("   memory {}", a.memory.map_or("unknown".into(), print::bytes)),
         format!(
             "   buffers to {}, bindings to {}, workgroups of {} with {} of memory, {} storage buffers",
             print::bytes(a.max_buffer),

@@ -14,7 +14,7 @@ use crate::exit::Interrupted;
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures, check_ending, check_writable};
 use crate::print;
-use crate::sampler::{Run, SamplerArgs};
+use crate::sampler::{Plan, Run, SamplerArgs};
 use crate::session::{Session, seeds};
 
 /// Frames of a trajectory, at most.
@@ -29,7 +29,8 @@ const FRAMES: usize = 60;
   gen sample
   gen sample --seeds 0-63 --steps 30 --out grid.png --trajectory flight.png
   gen sample --model checkpoint_24.pth --config ve/cifar10_ncsnpp_continuous --sampler pc --snr 0.16
-  gen sample --model runs/mine --sampler ode --out samples/ --json")]
+  gen sample --model runs/mine --sampler ode --out samples/ --json
+  gen sample --model runs/mine --batch 64 --dry-run")]
 pub struct Sample {
     #[command(flatten)]
     model: ModelArgs,
@@ -44,6 +45,9 @@ pub struct Sample {
     /// A .png (a grid), .safetensors (`x`, n c h w), .npz (`samples`, n h w c bytes), or a folder (one PNG for each seed).
     #[arg(long, value_name = "PATH", default_value = "sample.png")]
     out: PathBuf,
+    /// Print the plan and its memory, and draw nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Write the first batch on its way from noise as an animated PNG.
     #[arg(long, value_name = "PATH.png")]
     trajectory: Option<PathBuf>,
@@ -59,7 +63,8 @@ impl Sample {
 
     /// Draws, guided by a classifier or not.
     pub fn draw(self, session: &Session, guide: Option<&GuideArgs>) -> anyhow::Result<()> {
-        let out = Out::new(&self.out)?;
+        // A dry run leaves no folder behind.
+        let out = if self.dry_run { None } else { Some(Out::new(&self.out)?) };
         if let Some(path) = &self.trajectory {
             check_ending("--trajectory", path, "png")?;
             check_writable(path)?;
@@ -72,12 +77,13 @@ impl Sample {
         let batch = (self.batch as usize).min(images.len());
         let start = Instant::now();
         let guide = guide.map(|g| g.open(&saved, &gpu, batch, session)).transpose()?;
-        let mut run =
-            Run::new(&gpu, &saved, self.model.which(), &self.sampler, batch, guide.as_ref(), session)?;
+        let plan = Plan::new(&gpu, &saved, &self.sampler, batch, guide.as_ref(), session)?;
+        let Some(out) = out else { return Ok(self.tell_plan(&plan, images.len(), batch)?) };
+        let mut run = Run::new(plan, &gpu, &saved, self.model.which(), &self.sampler, guide.as_ref())?;
         session.detail(format_args!(
             "prepared in {:.1} s; {} of device memory",
             start.elapsed().as_secs_f64(),
-            print::bytes(run.memory)
+            print::bytes(run.memory.total())
         ));
 
         let (hwc, centered) = (saved.hwc(), saved.centered());
@@ -95,8 +101,8 @@ impl Sample {
             x.extend(values);
             drawn += part.len();
             nfe = evaluations.max(nfe);
-            let rate = drawn as f64 / start.elapsed().as_secs_f64();
-            bar.set_prefix(format!(", {drawn} of {} images, {rate:.2} images/s, NFE {nfe}", images.len()));
+            let rate = print::rate(drawn as f64 / start.elapsed().as_secs_f64());
+            bar.set_prefix(format!(", {drawn} of {} images, {rate}, NFE {nfe}", images.len()));
         }
         bar.finish_and_clear();
         let seconds = start.elapsed().as_secs_f64();
@@ -121,6 +127,23 @@ impl Sample {
         Ok(())
     }
 
+    /// What `--dry-run` prints.
+    fn tell_plan(&self, plan: &Plan, images: usize, batch: usize) -> std::io::Result<()> {
+        if self.json {
+            return print::json(&json!({
+                "images": images, "batch": batch, "sampler": plan.name, "nfe": plan.nfe, "flops": plan.flops,
+                "memory": print::memory(&plan.memory),
+            }));
+        }
+        let nfe = plan.nfe.map_or("as the tolerance takes".into(), |n| n.to_string());
+        print::line(format_args!("images   {images}, {batch} at a time"))?;
+        print::line(format_args!("sampler  {}, NFE {nfe}", plan.name))?;
+        if let Some(flops) = plan.flops {
+            print::line(format_args!("step     {:.1} GFLOP", flops / 1e9))?;
+        }
+        print::line(format_args!("memory   {}", plan.memory))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one line of the report each")]
     fn tell(
         &self,
@@ -138,7 +161,7 @@ impl Sample {
                 "model": saved.name, "ema": self.model.averaged(saved), "step": saved.step,
                 "sampler": run.name, "steps": run.steps, "nfe": nfe,
                 "adapter": adapter.name, "driver": adapter.driver, "seconds": seconds,
-                "images_per_second": drawn as f64 / seconds, "memory": run.memory,
+                "images_per_second": drawn as f64 / seconds, "memory": run.memory.total(),
             }));
         }
         let average = if self.model.averaged(saved) { ", averaged weights" } else { "" };
@@ -151,7 +174,7 @@ impl Sample {
         print::line(format_args!("model    {}{average}", saved.name))?;
         print::line(format_args!("sampler  {}, NFE {nfe}", run.name))?;
         print::line(format_args!("seeds    {seeds}"))?;
-        print::line(format_args!("time     {seconds:.1} s, {:.2} images/s", drawn as f64 / seconds))?;
+        print::line(format_args!("time     {seconds:.1} s, {}", print::rate(drawn as f64 / seconds)))?;
         print::line(format_args!("images   {drawn} in {}", self.out.display()))
     }
 }

@@ -12,6 +12,7 @@ use langevin::models::Config;
 use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions};
 use serde_json::json;
 
+use super::data::watch;
 use crate::exit::{Interrupted, Usage};
 use crate::print;
 use crate::session::Session;
@@ -149,12 +150,11 @@ impl Train {
         })?;
         bar.finish_and_clear();
         if !outcome.complete {
-            let place = out.display();
-            return Err(Interrupted(format!(
-                "{} steps are saved in {place}; the same command goes on",
-                outcome.step
-            ))
-            .into());
+            let became = match outcome.step {
+                0 => "no step was done; the same command begins anew".to_owned(),
+                n => format!("{n} steps are saved in {}; the same command goes on", out.display()),
+            };
+            return Err(Interrupted(became).into());
         }
         if self.json {
             print::line(
@@ -193,11 +193,7 @@ impl Train {
                 "batch": batch, "micro_batch": micro_batch, "steps": config.training.n_iters, "flops": flops,
                 "recompute": self.recompute,
                 "total_kept": kept.memory().total(), "total_recomputed": recomputed.memory().total(),
-                "memory": {
-                    "total": memory.total(), "parameters": memory.parameters, "shared": memory.shared,
-                    "peak": memory.peak, "inputs": memory.inputs, "prepared": memory.prepared,
-                    "uniforms": memory.uniforms,
-                },
+                "memory": print::memory(&memory),
             }))?;
             return Ok(());
         }
@@ -237,7 +233,7 @@ fn pictures(path: &Path, config: &Config, session: &Session) -> anyhow::Result<A
     let d = &config.data;
     let preprocess = Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
     let bar = session.counter("pictures read");
-    let data = Dataset::open(&DataConfig::new(path, preprocess), &mut |done| bar.set_position(done))?;
+    let data = Dataset::open(&DataConfig::new(path, preprocess), &mut |done| watch(&bar, done, session))?;
     bar.finish_and_clear();
     if !data.bad().is_empty() {
         let number = data.bad().len();
@@ -262,17 +258,17 @@ fn found(accuracy: Option<f64>) -> String {
 /// What stands beside the bar.
 fn short(f: &Figures) -> String {
     let skipped = if f.skipped > 0 { format!(", {} steps skipped", f.skipped) } else { String::new() };
-    format!(", loss {:.4}{}, {:.1} images/s{skipped}", f.loss, found(f.accuracy), f.images_per_second)
+    format!(", loss {:.4}{}, {}{skipped}", f.loss, found(f.accuracy), print::rate(f.images_per_second))
 }
 
 fn text(f: &Figures) -> String {
     format!(
-        "step {}: loss {:.4}{}, gradient {:.3}, {:.1} images/s, {:.0}% waiting for data, {} steps skipped",
+        "step {}: loss {:.4}{}, gradient {:.3}, {}, {:.0}% waiting for data, {} steps skipped",
         f.step,
         f.loss,
         found(f.accuracy),
         f.grad_norm,
-        f.images_per_second,
+        print::rate(f.images_per_second),
         100.0 * f.wait,
         f.skipped
     )
