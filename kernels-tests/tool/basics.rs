@@ -38,6 +38,21 @@ fn devices_lists_them_with_one_chosen_and_nothing_on_stderr() {
     let chosen: Vec<_> = list.iter().filter(|d| d["chosen"] == true).collect();
     assert_eq!(chosen.len(), 1);
     assert!(chosen[0]["why"].is_string());
+    for key in [
+        "name",
+        "kind",
+        "backend",
+        "driver",
+        "limits",
+        "f16",
+        "subgroups",
+        "timestamps",
+        "cooperative_matrix",
+    ] {
+        assert!(!list[0][key].is_null() || key == "subgroups", "{key} in {list:?}");
+    }
+    // Metal alone does not say.
+    assert!(list[0]["memory"].as_u64().is_some_and(|bytes| bytes > 1 << 20) || list[0]["backend"] == "metal");
     assert_eq!(list[0]["index"], 0);
     let name = list[0]["name"].as_str().unwrap();
     assert!(run(&["devices"]).ok().contains(name));
@@ -48,7 +63,15 @@ fn devices_lists_them_with_one_chosen_and_nothing_on_stderr() {
 #[test]
 fn an_unknown_device_is_told_with_those_there_are() {
     run(&["devices", "--device", "no such card"]).fails(2, &["no such card", "there are: 0 ("]);
-    run(&["devices", "--device", "99"]).fails(2, &["\"99\""]);
+    run(&["devices", "--device", "99"]).fails(2, &["--device \"99\""]);
+    let by_variable = |name: &str| {
+        let mut command = command(std::env::temp_dir().as_path(), &["devices", "--json"]);
+        crate::finish(command.env("WGPU_ADAPTER_NAME", name).output().unwrap())
+    };
+    by_variable("no such card").fails(2, &["WGPU_ADAPTER_NAME \"no such card\"", "there are: 0 ("]);
+    let all = by_variable("").json();
+    let name = all[0]["name"].as_str().unwrap();
+    assert!(by_variable(name).json()[0]["why"].as_str().unwrap().contains("WGPU_ADAPTER_NAME"));
 }
 
 #[test]

@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::{run, run_in};
 
 /// The folder of all goldens. None, and a word on stderr, where it is not there.
-fn goldens() -> Option<PathBuf> {
+pub fn goldens() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/goldens");
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("left out: {} is not there", folder.display());
+    crate::left_out(format_args!("numbers of the authors: {} is not there", folder.display()));
     None
 }
 
@@ -38,7 +38,7 @@ fn cases(category: &Path, prefix: &str) -> Vec<Case> {
     cases
 }
 
-fn text(path: &Path) -> Value {
+pub fn text(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -146,7 +146,7 @@ fn likelihood_gives_bits_per_dimension_like_the_recorded_ones() {
         let told = case
             .run_with(
                 // The spread of the probes is far above this.
-                ["1e-3".into(), "1e-3".into()],
+                ["1e-2".into(), "1e-2".into()],
                 "likelihood",
                 &["--data", "x.safetensors", "--hutchinson", &kind, "--repeats", "6", "--json"],
             )
@@ -243,11 +243,6 @@ fn diffusers_folders_run() {
         run(
             "encode",
             &["--images", "x.safetensors", "--rtol", "0.1", "--atol", "0.1", "--out", "z.safetensors"],
-        )
-        .ok();
-        run(
-            "decode",
-            &["--latent", "z.safetensors", "--rtol", "0.1", "--atol", "0.1", "--out", "y.safetensors"],
         )
         .ok();
         let loose = ["--data", "x.safetensors", "--n", "1", "--rtol", "0.1", "--atol", "0.1", "--json"];

@@ -6,9 +6,13 @@ mod files;
 mod goldens;
 mod mistakes;
 mod models;
+mod train;
+mod weights;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// What a run of `gen` left.
 pub struct Ran {
@@ -24,7 +28,7 @@ pub struct Ran {
 pub fn command(at: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gen"));
     command.args(arguments).current_dir(at);
-    for name in ["WGPU_BACKEND", "WGPU_ADAPTER_NAME", "XDG_RUNTIME_DIR", "LANGEVIN_CACHE"] {
+    for name in ["WGPU_BACKEND", "WGPU_ADAPTER_NAME", "XDG_RUNTIME_DIR", "LANGEVIN_CACHE", "NO_COLOR"] {
         command.env_remove(name);
     }
     command
@@ -34,6 +38,61 @@ pub fn command(at: &Path, arguments: &[&str]) -> Command {
 pub fn finish(output: Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Starts it, and waits until a line on stderr holds `word`; gives what stderr has held so far.
+pub fn start(command: &mut Command, word: &str) -> (Child, BufReader<std::process::ChildStderr>, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains(word) {
+        let before = said.len();
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.len() > before, "it ended without {word:?}: {said}");
+    }
+    (child, stderr, said)
+}
+
+/// Presses Ctrl-C `wait` after a line on stderr held `word`, and waits for the end.
+#[cfg(unix)]
+pub fn interrupt(command: &mut Command, word: &str, wait: Duration) -> Ran {
+    let (mut child, mut rest, mut stderr) = start(command, word);
+    std::thread::sleep(wait);
+    press_ctrl_c(&child);
+    rest.read_to_string(&mut stderr).unwrap();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    Ran { code: child.wait().unwrap().code().unwrap_or(-1), stdout, stderr }
+}
+
+/// Sends what a terminal sends.
+#[cfg(unix)]
+pub fn press_ctrl_c(child: &Child) {
+    // A builtin of every shell; the command of the same name is not installed everywhere.
+    let kill = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// `gen` with arguments in the folder `at`, where no file may grow beyond `blocks` of 512 bytes: as on a full disk.
+#[cfg(unix)]
+pub fn run_on_full_disk(at: &Path, blocks: u32, arguments: &[&str]) -> Ran {
+    let program = command(at, arguments);
+    let mut shell = Command::new("sh");
+    // Without the trap the system ends the process; with it the write fails.
+    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    shell.arg(program.get_program()).args(program.get_args()).current_dir(at);
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    finish(shell.output().unwrap())
+}
+
+/// Says on stderr, past what the harness catches, that something cannot be tested here.
+pub fn left_out(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "left out: {what}");
 }
 
 /// `gen` with arguments in the folder `at`.

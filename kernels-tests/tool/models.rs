@@ -112,7 +112,26 @@ fn an_image_is_the_same_in_any_batch_unless_norms_are_the_batches() {
     let together = drawn(&["0-2"]);
     assert_eq!(drawn(&["0-2", "--batch", "2"]), together);
     assert_eq!(drawn(&["2"])[..], together[2 * 192..]);
-    assert_ne!(drawn(&["0-2", "--norm", "batch"]), together);
+    let coupled = |more: &[&str]| drawn(&[more, &["--norm", "batch"]].concat());
+    assert_ne!(coupled(&["0-2"]), together);
+    // The third image has a batch of its own, whose norms are its own: those that fill the plan's batch do not count.
+    assert_eq!(coupled(&["0-2", "--batch", "2"])[2 * 192..], together[2 * 192..]);
+}
+
+#[test]
+fn a_dry_run_tells_the_memory_and_writes_nothing() {
+    let place = Place::new();
+    let draw = |more: &[&str]| {
+        place.run("sample", &[&["--seeds", "0-3", "--out", "folder", "--json"], more].concat())
+    };
+    let planned = draw(&["--steps", "3", "--dry-run"]).json();
+    assert!(!place.at().join("folder").exists());
+    let done = draw(&["--steps", "3"]).json();
+    assert_eq!((&planned["memory"]["total"], &planned["nfe"]), (&done["memory"], &done["nfe"]));
+    assert!(planned["flops"].as_f64().unwrap() > 1e6);
+    let ode = draw(&["--sampler", "ode", "--dry-run"]).json();
+    assert!(ode["nfe"].is_null() && ode["memory"]["total"].as_u64().unwrap() > 1 << 16);
+    assert!(place.run("sample", &["--dry-run"]).ok().contains("GFLOP"));
 }
 
 #[test]

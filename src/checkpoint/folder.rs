@@ -12,7 +12,7 @@
 //! Between the two renames there is no newest: loading then takes the previous, which is the last one reported as saved.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::container::Checkpoint;
@@ -98,6 +98,10 @@ impl WorkFolder {
     /// [`WorkFolder::open`], with the file system that `files` stands for.
     pub fn open_with(path: impl Into<PathBuf>, files: Box<dyn Files>) -> Result<Self> {
         let path = path.into();
+        if path.is_file() {
+            let taken = io::Error::new(io::ErrorKind::NotADirectory, "a file has this name; name a folder");
+            return Err(Error::Io { path, source: taken });
+        }
         fs::create_dir_all(&path).map_err(Error::io(&path))?;
         let lock = take_lock(&path.join(LOCK))?;
         Ok(Self { path, files, _lock: lock, newest_is_good: false })

@@ -44,3 +44,6 @@ fn main() -> ExitCode {
     let result = Session::new(cli.global).and_then(|session| cli.command.run(&session));
     ExitCode::from(exit::report(result))
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,7 @@ pub fn seeds(text: &str) -> Result<(u64, u64), String> {
         None => (number(text)?, number(text)?),
     };
     match last.checked_sub(first) {
-        None => Err(format!("the first seed, {first}, is above the last, {last}")),
+        None => Err(format!("the first seed, {first}, is above the last, {last}; write {last}-{first}")),
         Some(more) if more >= 1 << 20 => Err("at most 1048576 images at a time".into()),
         Some(_) => Ok((first, last)),
     }

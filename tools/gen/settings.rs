@@ -37,6 +37,8 @@ impl ConfigArgs {
     }
 }
 
+const PRESET: &str = "preset (`gen config list` has all, and there is no such file)";
+
 /// A preset by name, else a file.
 pub fn load(name: &str) -> anyhow::Result<Config> {
     let unknown = match presets::get(name) {
@@ -47,7 +49,11 @@ pub fn load(name: &str) -> anyhow::Result<Config> {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     let json = ending.as_deref() == Some("json");
     if !path.exists() && !json && ending.as_deref() != Some("toml") {
-        return Err(unknown.into());
+        return Err(match unknown {
+            Error::UnknownName { name, nearest, .. } => Error::UnknownName { kind: PRESET, name, nearest },
+            other => other,
+        }
+        .into());
     }
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let read = || match json {

@@ -21,12 +21,18 @@ pub struct ConfigCommand {
 #[derive(Subcommand)]
 enum What {
     /// The presets: the authors' configurations under their own names.
+    #[command(after_help = "Examples:
+  gen config list
+  gen config list --json")]
     List {
         /// Print an array of objects.
         #[arg(long)]
         json: bool,
     },
     /// Every key of a preset or file, as TOML that `--config` reads back.
+    #[command(after_help = "Examples:
+  gen config show ve/cifar10_ncsnpp_continuous > mine.toml
+  gen config show mine.toml --set sampling.snr=0.17 --json")]
     Show {
         /// A preset or a TOML file.
         #[arg(value_name = "NAME|FILE")]

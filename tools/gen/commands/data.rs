@@ -28,6 +28,9 @@ pub struct Data {
 
 #[derive(Subcommand)]
 enum What {
+    #[command(after_help = "Examples:
+  gen data check photos/
+  gen data check faces.zip --size 64 --dataset CELEBA --json")]
     /// Decode every picture once; report sizes, classes, pictures that cannot be read, and a sigma_max.
     Check {
         /// A folder, an archive or a file.
@@ -38,6 +41,9 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    #[command(after_help = "Examples:
+  gen data pack photos/ --size 32
+  gen data pack cifar-10-binary.tar.gz --config ve/cifar10_ncsnpp_continuous --cache packed/ --json")]
     /// Decode and resize every picture into one packed file in the cache folder, as `gen train` does by itself.
     Pack {
         /// A folder, an archive or a file.

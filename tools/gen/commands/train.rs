@@ -107,10 +107,12 @@ impl Train {
                     bar.reset_eta();
                     bar.set_position(step);
                     bar.reset_eta();
-                    let of = if step > 0 {
-                        format!("going on from step {step} of {steps}")
-                    } else {
-                        format!("{steps} steps")
+                    let of = match step {
+                        0 => format!("{steps} steps"),
+                        done if done >= steps => {
+                            format!("{done} steps were done before, {steps} are asked for")
+                        }
+                        done => format!("going on from step {done} of {steps}"),
                     };
                     let parts = if micro_batch < batch {
                         format!(" in parts of {micro_batch}")

@@ -1,0 +1,198 @@
+//! `gen train`: what it leaves, how it goes on, what it says of mistakes, and what Ctrl-C and a full disk leave.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{Ran, command, finish, run_in};
+
+/// A small network, and pictures for it.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+const CONFIG: &str = "
+[data]
+image_size = 8
+random_flip = false
+[model]
+name = \"ddpm\"
+nf = 32
+ch_mult = [1]
+num_res_blocks = 1
+attn_resolutions = []
+[training]
+sde = \"vpsde\"
+batch_size = 4
+n_iters = 1000000
+log_freq = 1
+";
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tiny.toml"), CONFIG).unwrap();
+        Self { folder }
+    }
+
+    fn at(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `gen train` on the pictures of the repository, with a cache of its own.
+    fn command(&self, more: &[&str]) -> Command {
+        let pictures = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-tests/fixtures/emoji");
+        let common = ["train", "--config", "tiny.toml", "--data", pictures, "--out", "run"];
+        let mut command = command(self.at(), &[&common[..], more].concat());
+        command.env("LANGEVIN_CACHE", self.at().join("cache"));
+        command
+    }
+
+    fn train(&self, more: &[&str]) -> Ran {
+        finish(self.command(more).output().unwrap())
+    }
+
+    /// The step of the checkpoint.
+    fn step(&self) -> u64 {
+        run_in(self.at(), &["inspect", "run", "--json"]).json()["step"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn a_run_leaves_its_folder_and_goes_on() {
+    let place = Place::new();
+    let lines: Vec<Value> = place
+        .train(&["--steps", "3", "--json", "--samples-every", "3"])
+        .ok()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for (line, step) in lines.iter().zip([1, 2, 3]) {
+        assert_eq!(line["step"], step);
+        for key in ["loss", "grad_norm", "images_per_second", "memory"] {
+            assert!(line[key].as_f64().unwrap() > 0.0, "{key} in {line}");
+        }
+    }
+    assert_eq!((&lines[3]["complete"], &lines[3]["folder"]), (&true.into(), &"run".into()));
+    let there = |name: &str| place.at().join("run").join(name).exists();
+    for name in
+        ["checkpoint.safetensors", "metrics.jsonl", "samples/00000003-raw.png", "samples/00000003-ema.png"]
+    {
+        assert!(there(name), "{name}");
+    }
+    assert_eq!(std::fs::read_dir(place.at().join("run/events")).unwrap().count(), 1);
+    let again = place.train(&["--steps", "5"]);
+    assert!(again.stderr.contains("going on from step 3 of 5"), "{}", again.stderr);
+    // A line for each step where there is no terminal to draw a bar on, with a rate that means something.
+    assert!(
+        again.stderr.contains("step 5: loss") && !again.stderr.contains(" 0.0 images/s"),
+        "{}",
+        again.stderr
+    );
+    assert!(again.ok().contains("5 steps done, loss"));
+    assert!(there("checkpoint.previous.safetensors"));
+    assert!(place.train(&["--steps", "5"]).stderr.contains("5 steps were done before"));
+    let quiet = place.train(&["--steps", "6", "--quiet"]);
+    assert_eq!(quiet.stderr, "");
+    let draw = ["sample", "--model", "run", "--seeds", "0", "--steps", "2", "--out", "x.png", "--json"];
+    let told = run_in(place.at(), &draw).json();
+    assert_eq!((&told["step"], &told["ema"]), (&6.into(), &true.into()));
+    let planned = place.train(&["--dry-run", "--json"]).json();
+    assert!(planned["total_recomputed"].as_u64().unwrap() <= planned["total_kept"].as_u64().unwrap());
+}
+
+#[test]
+fn what_is_wrong_with_a_run_is_told() {
+    let place = Place::new();
+    let at = place.at();
+    let train = |more: &[&str]| run_in(at, &[&["train", "--data", "none", "--out", "run"], more].concat());
+    train(&[]).fails(2, &["--config", "gen config list"]);
+    train(&["--config", "nope"]).fails(2, &["unknown preset", "gen config list"]);
+    train(&["--config", "none.toml"]).fails(4, &["none.toml", "No such file"]);
+    train(&["--config", "tiny.toml"]).fails(4, &["none: No such file"]);
+    train(&["--config", "tiny.toml", "--set", "optim.lrr=1"]).fails(2, &["did you mean \"optim.lr\"?"]);
+    train(&["--config", "tiny.toml", "--batch", "0"]).fails(2, &["--batch", "0 is not in 1.."]);
+    train(&["--config", "tiny.toml", "--device", "no such card"])
+        .fails(2, &["no such card", "there are: 0 ("]);
+    run_in(at, &["train", "--config", "tiny.toml"]).fails(2, &["--data", "--out"]);
+    place.train(&["--micro-batch", "0"]).fails(2, &["--micro-batch", "0 is not in 1.."]);
+    assert!(!at.join("run").exists(), "a mistake made a work folder");
+
+    std::fs::write(at.join("file"), "").unwrap();
+    std::fs::write(at.join("run"), "").unwrap();
+    place.train(&["--steps", "1"]).fails(4, &["run: a file has this name"]);
+    std::fs::remove_file(at.join("run")).unwrap();
+    // Without a cache folder that can be written there is a remedy.
+    let mut no_cache = place.command(&["--steps", "1"]);
+    let ran = finish(no_cache.env("LANGEVIN_CACHE", at.join("file")).output().unwrap());
+    ran.fails(2, &["the cache folder", "set LANGEVIN_CACHE"]);
+
+    place.train(&["--steps", "1"]).ok();
+    place.train(&["--steps", "2", "--no-resume"]).fails(2, &["holds a run of 1 steps"]);
+    place.train(&["--steps", "2", "--set", "model.nf=64"]).fails(2, &["model.nf = 64", "this folder has 32"]);
+    // What no optimizer survives: the run says which tensor and step, and is saved.
+    let broken = place.train(&["--steps", "60", "--set", "optim.lr=1e30", "--set", "optim.warmup=0"]);
+    broken.fails(6, &["became non-finite at step"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_the_run_and_the_folder_has_one_writer() {
+    let place = Place::new();
+    let (mut child, mut rest, mut stderr) =
+        crate::start(&mut place.command(&["--samples-every", "0"]), "step 2: loss");
+    place.train(&["--steps", "3"]).fails(4, &["run/lock", "which writes to this folder"]);
+    crate::press_ctrl_c(&child);
+    std::io::Read::read_to_string(&mut rest, &mut stderr).unwrap();
+    let ran = Ran { code: child.wait().unwrap().code().unwrap_or(-1), stdout: String::new(), stderr };
+    let stderr = ran.fails(130, &["Ctrl-C again ends at once", "interrupted", "the same command goes on"]);
+    let saved = place.step();
+    assert!(stderr.contains(&format!("{saved} steps are saved in run")), "{saved}: {stderr}");
+    let on = place.train(&["--steps", &(saved + 1).to_string()]);
+    assert!(on.stderr.contains(&format!("going on from step {saved} of")), "{}", on.stderr);
+    on.ok();
+}
+
+/// Six hundred photographs of nine million pixels: a minute of decoding, of which the first are enough.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_reading_of_pictures_at_once() {
+    use langevin::output::{ImageBytes, Provenance, write_png};
+    use std::time::{Duration, Instant};
+    let place = Place::new();
+    std::fs::create_dir(place.at().join("photos")).unwrap();
+    let first = place.at().join("photos/0.png");
+    let photo = ImageBytes::new([1, 3000, 3000, 1], vec![127; 9_000_000]).unwrap();
+    write_png(&first, &photo, &Provenance::new()).unwrap();
+    for i in 1..600 {
+        std::fs::hard_link(&first, place.at().join(format!("photos/{i}.png"))).unwrap();
+    }
+    let train = ["train", "--config", "tiny.toml", "--data", "photos", "--out", "run", "-v"];
+    let pack = ["data", "pack", "photos", "--size", "8"];
+    for (arguments, word) in [(&train[..], "device "), (&pack[..], "")] {
+        let mut command = command(place.at(), arguments);
+        command.env("LANGEVIN_CACHE", place.at().join("cache"));
+        let begun = Instant::now();
+        let ran = crate::interrupt(&mut command, word, Duration::from_millis(500));
+        ran.fails(130, &["interrupted while reading photos", "nothing is written"]);
+        assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+        let left = place.at().join("cache/data").read_dir().unwrap().count();
+        assert_eq!(left, 0, "something is left in the cache");
+    }
+    assert!(!place.at().join("run").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_the_run_and_keeps_the_checkpoint() {
+    let place = Place::new();
+    place.train(&["--steps", "2"]).ok();
+    let pictures = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-tests/fixtures/emoji");
+    let more = ["train", "--config", "tiny.toml", "--data", pictures, "--out", "run", "--steps", "4"];
+    let full = crate::run_on_full_disk(place.at(), 200, &more);
+    full.fails(4, &["the disk is full", "checkpoint.safetensors", "bytes", "is intact"]);
+    assert_eq!(place.step(), 2);
+    assert!(place.train(&["--steps", "3"]).stderr.contains("going on from step 2 of 3"));
+}
