@@ -57,6 +57,8 @@ fn cases() -> Vec<OpCase> {
                 cases.push(case(sizes, settings, counts, true, None));
             }
             cases.push(case(sizes, settings, [3, 3], false, None));
+            // A first moment that forgets at once must not keep the rounding of the large one before.
+            cases.push(scaled(sizes, settings, [9, 9], true, None, 1e-4));
             cases.push(case(sizes, settings, [7, 5], true, Some(f64::NAN)));
             cases.push(case(sizes, settings, [7, 5], true, Some(f64::NEG_INFINITY)));
         }
@@ -66,13 +68,25 @@ fn cases() -> Vec<OpCase> {
 
 /// Inputs: counters, then for each segment gradient, parameter, m, v, average; `lost` spoils the last gradient.
 fn case(sizes: &[usize], settings: Adam, counts: [u32; 2], average: bool, lost: Option<f64>) -> OpCase {
+    scaled(sizes, settings, counts, average, lost, 1.0)
+}
+
+/// As `case`, with gradients `grad` times as large.
+fn scaled(
+    sizes: &[usize],
+    settings: Adam,
+    counts: [u32; 2],
+    average: bool,
+    lost: Option<f64>,
+    grad: f64,
+) -> OpCase {
     let mut inputs = vec![Tensor::new(&[3], vec![counts[0].into(), counts[1].into(), 2.0])];
     for (i, &size) in sizes.iter().enumerate() {
         let normal = |k: u64| Tensor::normal(&[size], 10 * i as u64 + k);
         // Moments of a run that is under way; zeros at its beginning.
         let begun = if counts[1] == 0 { 0.0 } else { 1.0 };
         inputs.extend([
-            normal(1),
+            normal(1).scaled(grad).map(|v| f64::from(v as f32)),
             normal(2),
             normal(3).scaled(begun),
             normal(4).map(|v| f64::from((begun * v * v) as f32)),
@@ -86,7 +100,7 @@ fn case(sizes: &[usize], settings: Adam, counts: [u32; 2], average: bool, lost: 
     let mutated: Vec<usize> = (0..segments).flat_map(|s| (2..6).map(move |k| 5 * s + k)).collect();
     let gradients: Vec<usize> = (0..segments).map(|s| 5 * s + 1).collect();
     OpCase::several(
-        format!("{sizes:?} {settings:?} at {counts:?}, average {average}, {lost:?}"),
+        format!("{sizes:?} {settings:?} at {counts:?}, average {average}, {lost:?}, gradients times {grad}"),
         inputs,
         move |g, v| {
             let grads: Vec<Value> = (0..segments).map(|s| v[5 * s + 1]).collect();

@@ -183,6 +183,7 @@ impl Op for Update {
             .read(Operand::Input(written))
             .read(Operand::Input(written + 1))
             .word(elements / v)
+            .float(s.beta1 as f32)
             .float((1.0 - s.beta1) as f32)
             .float(s.beta2 as f32)
             .float((1.0 - s.beta2) as f32)
