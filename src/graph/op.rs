@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::arithmetic::Arithmetic;
 use super::shape::{DType, Shape};
 use super::trace::{Graph, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Access, Capabilities, Const, Kernel};
 
 /// Shape and element type of an operand.
@@ -208,13 +208,23 @@ pub trait Op: Debug + Send + Sync {
 
     /// Appends the ops of the gradient. `grads[i]` is the gradient of output `i`, if anything depends on it; `needs[i]` says
     /// whether input `i` wants one. Returns one gradient per input, `None` where it is not needed or is zero.
+    ///
+    /// Unless an op says otherwise it stands behind all gradients, as those of samplers, optimizers and backward passes do: there is nothing
+    /// to append, and an error where somebody asks.
     fn backward(
         &self,
         graph: &mut Graph,
         node: Node<'_>,
         grads: &[Option<Value>],
         needs: &[bool],
-    ) -> Result<Vec<Option<Value>>>;
+    ) -> Result<Vec<Option<Value>>> {
+        let _ = (graph, node, grads);
+        if needs.contains(&true) {
+            let problem = "a gradient through it was asked for, and it has none";
+            return Err(Error::shape(self.stem(), problem, "differentiate by what comes before it"));
+        }
+        Ok(vec![None; needs.len()])
+    }
 
     /// Inputs that are persistent memory and are written.
     fn mutates(&self) -> &[usize] {

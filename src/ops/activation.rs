@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::{flat_groups, lanes, no_gradient};
+use super::{flat_groups, lanes};
 
 /// A function applied to every element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,16 +91,6 @@ impl Op for Backward {
 
     fn in_place(&self) -> Option<usize> {
         Some(0)
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("activation", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Shape, Value};
 
 use super::clip::GlobalNorm;
 use super::{ema, flat_groups, lanes};
@@ -144,16 +144,6 @@ impl Op for Schedule {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        super::no_gradient("adam", needs)
-    }
-
     fn mutates(&self) -> &[usize] {
         &[0]
     }
@@ -192,16 +182,6 @@ impl Op for Update {
             .grid(flat_groups(elements, v), 1, 1)
             .flops(self.flops(io));
         vec![Candidate::plain(vec![launch])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        super::no_gradient("adam", needs)
     }
 
     fn mutates(&self) -> &[usize] {

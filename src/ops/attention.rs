@@ -304,16 +304,6 @@ impl Op for Gradient {
         gemms.into_iter().map(|gemm| self.scores(size, &groups, gemm)).chain([self.online(size)]).collect()
     }
 
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        super::no_gradient("attention", needs)
-    }
-
     fn flops(&self, io: &Io) -> f64 {
         let size = Size::of(io.input(0));
         let products = 2 + self.wants.iter().filter(|&&want| want).count();

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes, no_gradient};
+use super::{flat_groups, lanes};
 
 /// Longest side, so that a place times a side fits into 31 bits.
 const LONGEST: usize = 32_768;
@@ -82,16 +82,6 @@ impl Op for Backward {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         vec![flat("bilinear/backward.wgsl", io, io.output(0), io.input(0))]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("bilinear", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

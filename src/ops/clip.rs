@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Shape, Value};
 
 use super::{FLAT, lanes};
 
@@ -70,16 +70,6 @@ impl Op for Norm {
                 .word(parts),
         );
         vec![Candidate::plain(launches).with_workspaces(vec![4 * parts as u64; 2])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        super::no_gradient("clip", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{no_gradient, reduce};
+use super::reduce;
 
 /// `−ln softmax(logits)[label]` of each row: `logits` is `n classes`, `labels` is `n` unsigned integers, the result `n`. A label
 /// that is no class counts as the last one, since a kernel cannot refuse it: check labels where they come from.
@@ -104,16 +104,6 @@ impl Op for Backward {
         vec![by_row("cross_entropy/backward.wgsl", io, io.input(0))]
     }
 
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("cross_entropy", needs)
-    }
-
     fn flops(&self, io: &Io) -> f64 {
         4.0 * io.input(0).elements() as f64
     }
@@ -129,16 +119,6 @@ impl Op for Correct {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         vec![by_row("cross_entropy/correct.wgsl", io, io.input(0))]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("cross_entropy", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Value};
 
 use super::{flat_groups, lanes};
 
@@ -65,16 +65,6 @@ impl Op for Ema {
             .grid(flat_groups(elements, v), 1, 1)
             .flops(self.flops(io));
         vec![Candidate::plain(vec![launch])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        super::no_gradient("ema", needs)
     }
 
     fn mutates(&self) -> &[usize] {

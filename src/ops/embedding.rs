@@ -8,8 +8,6 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::no_gradient;
-
 /// sin and cos of `2π·x·W` side by side (Tancik et al. 2020): `x` is `n`, `weight` is `m`, the result `n 2m`. The weight is fixed.
 ///
 /// # Errors
@@ -136,15 +134,5 @@ impl Op for Backward {
         let grad_y = io.input(0);
         let launch = self.0.launch("embedding/backward.wgsl", io, 2, grad_y[1]).grid(grad_y[0], 1, 1);
         vec![Candidate::plain(vec![launch.flops(100.0 * grad_y.elements() as f64)])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("embedding", needs)
     }
 }

@@ -4,7 +4,6 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::no_gradient;
 use super::shared::norm::{self, TABLE, Variance, Walk};
 
 /// What is fixed when the op is traced.
@@ -152,16 +151,6 @@ impl Op for Backward {
 
     fn in_place(&self) -> Option<usize> {
         self.by_x.then_some(0)
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("group_norm", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -35,7 +35,7 @@ pub mod upfirdn2d;
 
 mod shared;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Value};
 
 /// Invocations in a workgroup of the flat kernels.
@@ -73,13 +73,4 @@ impl Graph {
     ) -> Result<Vec<Option<Value>>> {
         self.differentiate(seeds, wrt, elementwise::add, true)
     }
-}
-
-/// The backward of ops that stand behind all gradients: nothing, or an error that names the op.
-fn no_gradient(op: &'static str, needs: &[bool]) -> Result<Vec<Option<Value>>> {
-    if needs.contains(&true) {
-        let problem = "a gradient through it was asked for, and it has none";
-        return Err(Error::shape(op, problem, "differentiate by what comes before it"));
-    }
-    Ok(vec![None; needs.len()])
 }

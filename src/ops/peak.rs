@@ -2,9 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
-
-use super::no_gradient;
+use crate::graph::{Candidate, Graph, Io, Launch, Op, Operand, Value};
 
 /// Chains of every four elements.
 const CHAINS: usize = 16;
@@ -66,15 +64,5 @@ impl Op for MultiplyAdds {
 
     fn flops(&self, io: &Io) -> f64 {
         (2 * CHAINS * UNROLLED * self.turns) as f64 * io.input(0).elements() as f64
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("peak", needs)
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes, no_gradient};
+use super::{flat_groups, lanes};
 
 /// The windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,16 +130,6 @@ impl Op for Backward {
         }
         let launch = launch.write(Operand::Output(0));
         vec![Candidate::plain(vec![self.0.launch(launch, io.input(0), io.output(0))])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("pool", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

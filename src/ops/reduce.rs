@@ -236,14 +236,4 @@ impl Op for Ratio {
             .grid(flat_groups(count, 1), 1, 1);
         vec![Candidate::plain(vec![launch])]
     }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        super::no_gradient("reduce", needs)
-    }
 }

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Launch, Op, Operand, Value};
 
 use super::lookup::Table;
 use super::{flat_groups, lanes};
@@ -73,14 +73,6 @@ pub fn ratio(
     Ok(graph.push1(Ratio { first }, &[y, other, slopes, table.rows, table.counter], shape))
 }
 
-fn not_differentiated(needs: &[bool]) -> Result<Vec<Option<Value>>> {
-    if needs.iter().any(|&n| n) {
-        let problem = "the gradient through a step of the ODE was asked for";
-        return Err(Error::shape(STEM, problem, "differentiate the vector field instead"));
-    }
-    Ok(vec![None; needs.len()])
-}
-
 /// Binds the inputs and one result and gives count, rows, columns and the first column.
 fn launch(shader: &'static str, io: &Io, elements: usize, first: usize, to: Operand) -> Launch {
     let v = lanes(elements);
@@ -114,16 +106,6 @@ impl Op for Stage {
         let elements = io.output(0).elements();
         vec![Candidate::plain(vec![launch("rk45/stage.wgsl", io, elements, self.first, Operand::Output(0))])]
     }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        not_differentiated(needs)
-    }
 }
 
 #[derive(Debug)]
@@ -144,16 +126,6 @@ impl Op for Store {
     fn mutates(&self) -> &[usize] {
         &[0]
     }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        not_differentiated(needs)
-    }
 }
 
 #[derive(Debug)]
@@ -169,15 +141,5 @@ impl Op for Ratio {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.output(0).elements();
         vec![Candidate::plain(vec![launch("rk45/ratio.wgsl", io, elements, self.first, Operand::Output(0))])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        not_differentiated(needs)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Value};
 
 use super::lookup::Table;
 use super::{flat_groups, lanes};
@@ -120,14 +120,6 @@ pub fn solver(
     Ok((results[0], results[1]))
 }
 
-fn not_differentiated(needs: &[bool]) -> Result<Vec<Option<Value>>> {
-    if needs.iter().any(|&n| n) {
-        let problem = "the gradient through a sampler's update was asked for";
-        return Err(Error::shape(STEM, problem, "differentiate the score instead"));
-    }
-    Ok(vec![None; needs.len()])
-}
-
 /// Binds `inputs` operands and two results, and gives rows and columns of the table, which is the last input but one.
 fn flat(shader: &'static str, io: &Io, v: usize) -> Launch {
     let elements = io.output(0).elements();
@@ -161,16 +153,6 @@ impl Op for Linear {
         let v = lanes(io.output(0).elements());
         let launch = flat("sampler_step/linear.wgsl", io, v).constant("NOISE", self.noise.into());
         vec![Candidate::plain(vec![self.columns.iter().fold(launch, |l, &c| l.word(c))])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        not_differentiated(needs)
     }
 }
 
@@ -218,16 +200,6 @@ impl Op for Langevin {
             .flops(5.0 * elements as f64);
         vec![Candidate::plain(vec![steps, update]).with_workspaces(vec![4 * self.n as u64])]
     }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        not_differentiated(needs)
-    }
 }
 
 #[derive(Debug)]
@@ -251,15 +223,5 @@ impl Op for Solver {
             .word(self.columns.noise)
             .float(self.clip.unwrap_or(0.0));
         vec![Candidate::plain(vec![launch])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        not_differentiated(needs)
     }
 }

@@ -4,8 +4,6 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
 
-use super::no_gradient;
-
 /// `exp(x)/Σ exp(x)` over the last axis of `x`, in a tensor of its shape.
 ///
 /// # Errors
@@ -73,16 +71,6 @@ impl Op for Backward {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         vec![Candidate::plain(vec![by_row("softmax/backward.wgsl", io, 4.0)])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient("softmax", needs)
     }
 
     fn flops(&self, io: &Io) -> f64 {

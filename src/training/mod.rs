@@ -30,6 +30,7 @@
 //! one plan, or one plan a micro-batch where a whole batch does not fit the device.
 
 mod classes;
+mod clock;
 mod evaluation;
 mod kernels;
 pub mod loss;
@@ -44,7 +45,7 @@ mod trainer;
 pub use evaluation::Evaluation;
 pub use kernels::KernelRecord;
 pub use loss::{Level, Loss, LossInputs, Objective, Reduction, Row};
-pub use objective::{adam_of, sde_of, time_of};
+pub use objective::{adam_of, pc_of, sde_of, time_of};
 pub use options::{Event, Figures, Outcome, Progress, SampleOptions, TrainerOptions};
 pub use samples::{SampleGrids, sampler_draft};
 pub use state::TrainState;

@@ -1,12 +1,15 @@
-//! What a configuration asks to be minimised.
+//! What a configuration asks to be minimised, and how it asks to be sampled.
 
 use std::sync::Arc;
 
 use super::loss::{Objective, Reduction};
 use crate::error::{Error, Result};
 use crate::models::Config;
-use crate::models::config::{ModelName, Sde as SdeName};
+use crate::models::config::{
+    Corrector as CorrectorName, ModelName, Predictor as PredictorName, Sde as SdeName,
+};
 use crate::ops::adam::Adam;
+use crate::sampling::coefficients::{Corrector, PcOptions, Predictor};
 use crate::sde::{self, LinearBeta, Sde, SdeParameters, TimeConditioning};
 
 /// The smallest t of the continuous losses, as in the authors' `get_sde_loss_fn`.
@@ -34,6 +37,34 @@ pub fn time_of(config: &Config) -> TimeConditioning {
         true => TimeConditioning::Continuous,
         false => TimeConditioning::Discrete { levels: config.model.num_scales },
     }
+}
+
+/// The predictor-corrector sampler of a configuration, with as many steps as it has noise levels.
+///
+/// # Errors
+/// As [`sde_of`].
+pub fn pc_of(config: &Config) -> Result<PcOptions> {
+    let (s, sde) = (&config.sampling, sde_of(config)?);
+    Ok(PcOptions {
+        time: time_of(config),
+        predictor: match s.predictor {
+            PredictorName::EulerMaruyama => Predictor::EulerMaruyama,
+            PredictorName::ReverseDiffusion => Predictor::ReverseDiffusion,
+            PredictorName::AncestralSampling => Predictor::AncestralSampling,
+            PredictorName::None => Predictor::None,
+        },
+        corrector: match s.corrector {
+            CorrectorName::Langevin => Corrector::Langevin,
+            CorrectorName::Ald => Corrector::Ald,
+            CorrectorName::None => Corrector::None,
+        },
+        snr: s.snr,
+        n_steps_each: s.n_steps_each,
+        probability_flow: s.probability_flow,
+        denoise: s.noise_removal,
+        t_eps: sde.default_t_eps(),
+        sde,
+    })
 }
 
 impl Objective {

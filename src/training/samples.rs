@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::objective::{sde_of, time_of};
+use super::objective::{pc_of, sde_of, time_of};
 use super::options::SampleOptions;
 use super::state::TrainState;
 use super::step::Trainable;
@@ -10,12 +10,10 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Choice, Graph, ParameterSet, Resources, Value};
 use crate::models::Config;
-use crate::models::config::{
-    Corrector as CorrectorName, Method as MethodName, Predictor as PredictorName, Sde as SdeName,
-};
+use crate::models::config::{Method as MethodName, Sde as SdeName};
 use crate::ops::sampler_step::Norm;
 use crate::output::{ImageBytes, Provenance, grid, to_bytes, write_png};
-use crate::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
+use crate::sampling::coefficients::PcTable;
 use crate::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
 use crate::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
 use crate::score::{Model, ModelScore};
@@ -52,8 +50,7 @@ pub fn sampler_draft(
     let shape = [n, size, size, config.data.num_channels];
     let model = Plain(network);
     let score = ModelScore { model: &model, unscaled: config.training.sde == SdeName::Ve };
-    let s = &config.sampling;
-    let solver = match s.method {
+    let solver = match config.sampling.method {
         MethodName::Pc if steps.is_none() => None,
         MethodName::Pc | MethodName::Dpmpp => Some(Solver::DpmSolverPlusPlus2M),
         MethodName::Heun | MethodName::Ode => Some(Solver::Heun),
@@ -74,28 +71,7 @@ pub fn sampler_draft(
         };
         return SamplerDraft::new(gpu, &score, Method::Solver(&few_step(&options)?), shape, choice);
     }
-    let predictor = match s.predictor {
-        PredictorName::EulerMaruyama => Predictor::EulerMaruyama,
-        PredictorName::ReverseDiffusion => Predictor::ReverseDiffusion,
-        PredictorName::AncestralSampling => Predictor::AncestralSampling,
-        PredictorName::None => Predictor::None,
-    };
-    let corrector = match s.corrector {
-        CorrectorName::Langevin => Corrector::Langevin,
-        CorrectorName::Ald => Corrector::Ald,
-        CorrectorName::None => Corrector::None,
-    };
-    let table = PcTable::new(&PcOptions {
-        sde,
-        time,
-        predictor,
-        corrector,
-        snr: s.snr,
-        n_steps_each: s.n_steps_each,
-        probability_flow: s.probability_flow,
-        denoise: s.noise_removal,
-        t_eps,
-    })?;
+    let table = PcTable::new(&pc_of(config)?)?;
     let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
     SamplerDraft::new(gpu, &score, method, shape, choice)
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::classes::{check_classes, labelled};
+use super::clock::Clock;
 use super::evaluation::Evaluation;
 use super::kernels::KernelRecord;
 use super::loss::{Objective, Row};
-use super::options::{Event, Figures, Outcome, Progress, TrainerOptions};
+use super::options::{Event, Outcome, Progress, TrainerOptions};
 use super::prepare::{check_data, check_same_model, draft_that_fits};
 use super::samples::{SampleGrids, write_grid};
 use super::step::{StepBatch, StepDraft, StepSettings, TrainStep, Trainable};
@@ -22,9 +23,6 @@ use crate::models::{self, Config};
 use crate::ops::philox::Purpose;
 use crate::output::{EventWriter, MetricsWriter};
 use crate::random::Stream;
-
-/// Fewer skipped steps than these never end a run.
-const PASSED_OVER: u64 = 5;
 
 /// A run of training in a work folder, which it holds until it is dropped.
 ///
@@ -214,7 +212,7 @@ impl Trainer {
             // The first step tells early whether all is well, and a slow device need not wait for a round number.
             let slow = self.options.log_every.is_some_and(|every| clock.start.elapsed() >= every);
             if due(t.log_freq) || save || done == first || slow {
-                let figures = self.figures(&mut clock, memory.total(), self.done)?;
+                let figures = clock.read(&mut self.step, memory.total(), self.done, t.batch_size)?;
                 if figures.step_count > 0 {
                     let f = figures.figures;
                     let mut values = vec![
@@ -303,40 +301,6 @@ impl Trainer {
         evaluation.over(&self.objective, &mut loader)
     }
 
-    /// Reads the device's figures; says whether a step was skipped since the last time, and why.
-    fn figures(&mut self, clock: &mut Clock, memory: u64, step: u64) -> Result<Read> {
-        let figure = self.step.figure()?;
-        let count = step - clock.since;
-        let elapsed = clock.start.elapsed();
-        let seconds = elapsed.as_secs_f64().max(1e-9);
-        let mean = |sum: f64| sum / count.max(1) as f64;
-        let figures = Figures {
-            step,
-            loss: mean(figure.loss_sum),
-            grad_norm: mean(figure.grad_norm_sum),
-            accuracy: figure.accuracy_sum.map(mean),
-            skipped: figure.skipped,
-            images_per_second: (count as usize * self.config.training.batch_size) as f64 / seconds,
-            wait: clock.wait.as_secs_f64() / seconds,
-            memory,
-        };
-        let new = figure.skipped - clock.skipped;
-        clock.in_a_row = if new > 0 { clock.in_a_row + new } else { 0 };
-        let mut broken = None;
-        if clock.in_a_row >= PASSED_OVER {
-            let gradient = self.step.state().non_finite_gradient()?;
-            // Some steps in many are passed over; a run that stays broken or breaks often is not.
-            if gradient.is_some() || 2 * new > count {
-                broken =
-                    Some(gradient.map_or("a gradient".to_owned(), |name| format!("the gradient of {name}")));
-            }
-        }
-        clock.skipped = figure.skipped;
-        clock.begin(step);
-        // The steps since the first broken one were all skipped where the last one is.
-        Ok(Read { figures, step_count: count, broken, broken_step: step + 1 - clock.in_a_row.min(step) })
-    }
-
     fn save(&mut self) -> Result<()> {
         let checkpoint = self.checkpoint()?;
         self.folder.save(&checkpoint)
@@ -402,32 +366,4 @@ impl Trainer {
         self.grids = Some(grids);
         Ok(going)
     }
-}
-
-/// Times since the last line of the log.
-struct Clock {
-    start: Instant,
-    since: u64,
-    wait: Duration,
-    skipped: u64,
-    /// Steps skipped since the last line without any.
-    in_a_row: u64,
-}
-
-impl Clock {
-    fn new(step: u64, skipped: u64) -> Self {
-        Self { start: Instant::now(), since: step, wait: Duration::ZERO, skipped, in_a_row: 0 }
-    }
-
-    fn begin(&mut self, step: u64) {
-        *self = Self { in_a_row: self.in_a_row, ..Self::new(step, self.skipped) };
-    }
-}
-
-/// What was read at a line of the log.
-struct Read {
-    figures: Figures,
-    step_count: u64,
-    broken: Option<String>,
-    broken_step: u64,
 }

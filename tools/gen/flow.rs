@@ -44,6 +44,19 @@ impl FlowArgs {
     }
 }
 
+/// How latents become images.
+#[derive(Args, Clone)]
+pub struct DecodeArgs {
+    /// Scale the latents by this; below 1 the images are more alike and smoother.
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    pub temperature: f64,
+    /// End with the mean of one step of reverse diffusion.
+    #[arg(long)]
+    pub denoise: bool,
+    #[command(flatten)]
+    pub flow: FlowArgs,
+}
+
 /// The ODE of a model, built for the batch at hand.
 pub struct Flow<'a> {
     gpu: &'a Gpu,
@@ -111,13 +124,14 @@ impl<'a> Flow<'a> {
     /// Latents to images, `n h w c` scaled as the model gives them.
     pub fn decode(
         &mut self,
-        z: &[f32],
-        batch: u32,
+        mut z: Vec<f32>,
+        how: &DecodeArgs,
         options: FlowOptions,
-        denoise: bool,
         session: &Session,
     ) -> langevin::Result<Done> {
-        self.each(z, batch, "decoding", session, |ode, z, progress| {
+        z.iter_mut().for_each(|v| *v *= how.temperature as f32);
+        let denoise = how.denoise;
+        self.each(&z, how.flow.batch, "decoding", session, |ode, z, progress| {
             flow::decode(ode, z, options, denoise, &mut |t| progress(1.0 - t))
         })
     }

@@ -1,12 +1,31 @@
 //! Images that a command is given, as the model takes them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use langevin::checkpoint::SavedModel;
 use langevin::data::transform::{center, nhwc_to_nchw};
 use langevin::data::{Limits, Preprocess, ReadConfig, read_images};
 
 use crate::model::Facts;
+
+/// Images that a command is given.
+#[derive(Args)]
+pub struct ImagesArgs {
+    /// A picture, a folder or archive of pictures, or a .safetensors or .npz file (`x`, n c h w, in [0, 1]).
+    #[arg(long, value_name = "PATH")]
+    images: PathBuf,
+    /// Take the first N images only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    n: Option<u32>,
+}
+
+impl ImagesArgs {
+    /// Reads them, fitted to the model.
+    pub fn read(&self, saved: &SavedModel) -> langevin::Result<Given> {
+        Given::fitted(&self.images, saved, self.n.map(|n| n as usize))
+    }
+}
 
 /// Images in memory.
 pub struct Given {

@@ -10,7 +10,7 @@ use langevin::graph::{Choice, Memory};
 use langevin::models::Config;
 use langevin::models::config::{self, Method as Name};
 use langevin::ops::sampler_step;
-use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
+use langevin::sampling::coefficients::{PcOptions, PcTable};
 use langevin::sampling::few_step::{FewStepOptions, Solver, SolverTable, Spacing, few_step};
 use langevin::sampling::flow::{FlowOptions, end, integrate};
 use langevin::sampling::prior::prior;
@@ -19,6 +19,7 @@ use langevin::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
 use langevin::sampling::schedulers::Scheduler;
 use langevin::score::ModelScore;
 use langevin::sde::{Sde, TimeConditioning};
+use langevin::training::pc_of;
 
 use crate::commands::class::Guide;
 use crate::exit::Usage;
@@ -256,36 +257,14 @@ impl<'a> Run<'a> {
 
 impl PcArgs {
     /// The table of a run and what it is in words.
-    pub fn table(
-        &self,
-        config: &Config,
-        sde: &Arc<dyn Sde>,
-        time: TimeConditioning,
-    ) -> langevin::Result<(PcTable, String)> {
-        let s = &config.sampling;
+    pub fn table(&self, config: &Config, sde: &Arc<dyn Sde>) -> langevin::Result<(PcTable, String)> {
+        let mut config = config.clone();
+        let s = &mut config.sampling;
         let (predictor, corrector) =
             (self.predictor.unwrap_or(s.predictor), self.corrector.unwrap_or(s.corrector));
         let (snr, steps) = (self.snr.unwrap_or(s.snr), self.steps.map_or(sde.n(), |n| n as usize));
-        let table = PcTable::new(&PcOptions {
-            sde: sde.with_n(steps)?,
-            time,
-            predictor: match predictor {
-                config::Predictor::EulerMaruyama => Predictor::EulerMaruyama,
-                config::Predictor::ReverseDiffusion => Predictor::ReverseDiffusion,
-                config::Predictor::AncestralSampling => Predictor::AncestralSampling,
-                config::Predictor::None => Predictor::None,
-            },
-            corrector: match corrector {
-                config::Corrector::Langevin => Corrector::Langevin,
-                config::Corrector::Ald => Corrector::Ald,
-                config::Corrector::None => Corrector::None,
-            },
-            snr,
-            n_steps_each: s.n_steps_each,
-            probability_flow: s.probability_flow,
-            denoise: s.noise_removal,
-            t_eps: sde.default_t_eps(),
-        })?;
+        (s.predictor, s.corrector, s.snr) = (predictor, corrector, snr);
+        let table = PcTable::new(&PcOptions { sde: sde.with_n(steps)?, ..pc_of(&config)? })?;
         let coupled = if self.norm == Norm::Batch { ", norms of the batch" } else { "" };
         Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}{coupled}), {steps} steps")))
     }
@@ -330,7 +309,7 @@ impl SamplerArgs {
         }
         let (sde, time) = (saved.sde()?, saved.time());
         if self.sampler == Some(Name::Pc) {
-            let (table, name) = self.pc.table(&saved.config, &sde, time)?;
+            let (table, name) = self.pc.table(&saved.config, &sde)?;
             return Ok((Rows::Pc(table), name));
         }
         let (table, name) = self.few_step(sde.as_ref(), time)?;

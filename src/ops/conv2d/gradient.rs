@@ -1,14 +1,12 @@
 //! The gradients of a convolution by its inputs and by its weight.
 
-use crate::error::Result;
 use crate::gpu::{Capabilities, Const, DeviceKind};
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Io, Launch, Op, Operand};
 
 use super::gemm::{Gemm, Transposed};
 use super::sum::{FEW, Has, Layout, Size, Sum};
 use super::winograd::better_tile;
 use super::{Conv, Conv2d, STEM};
-use crate::ops::no_gradient;
 
 /// The gradient by one input: `c` channels from `first` on.
 #[derive(Debug)]
@@ -64,16 +62,6 @@ impl Op for GradInput {
     fn flops(&self, io: &Io) -> f64 {
         self.conv.flops(io) * self.c as f64 / (self.conv.c1 + self.conv.c2) as f64
     }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient(STEM, needs)
-    }
 }
 
 /// The gradient by the weight, in two stages: partial sums over chunks of rows, then their sum.
@@ -103,16 +91,6 @@ impl Op for GradWeight {
 
     fn flops(&self, io: &Io) -> f64 {
         self.conv.flops(io)
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient(STEM, needs)
     }
 }
 

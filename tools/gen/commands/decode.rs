@@ -10,7 +10,7 @@ use langevin::data::transform::nhwc_to_nchw;
 use serde_json::json;
 
 use crate::exit::Interrupted;
-use crate::flow::{Flow, FlowArgs};
+use crate::flow::{DecodeArgs, Flow};
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures};
 use crate::print;
@@ -33,14 +33,8 @@ pub struct Decode {
     /// A .png (a grid), .safetensors (`x`, n c h w, in [0, 1] but not clipped), .npz (`samples`, n h w c bytes), or a folder.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Scale the latents by this; below 1 the images are more alike and smoother.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
-    temperature: f64,
-    /// End with the mean of one step of reverse diffusion.
-    #[arg(long)]
-    denoise: bool,
     #[command(flatten)]
-    flow: FlowArgs,
+    how: DecodeArgs,
     /// Print an object.
     #[arg(long)]
     json: bool,
@@ -58,13 +52,12 @@ impl Decode {
             return Err(Error::format(&self.latent, problem).into());
         }
         // The same transposition with its extents exchanged leads back.
-        let mut z = nhwc_to_nchw(&z, c, h * w);
-        z.iter_mut().for_each(|v| *v *= self.temperature as f32);
-        let options = self.flow.options(saved.sde()?.default_t_eps())?;
+        let z = nhwc_to_nchw(&z, c, h * w);
+        let options = self.how.flow.options(saved.sde()?.default_t_eps())?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
         let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;
-        let done = flow.decode(&z, self.flow.batch, options, self.denoise, session)?;
+        let done = flow.decode(z, &self.how, options, session)?;
         let n = done.x.len() / (h * w * c);
         if n == 0 {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
@@ -81,7 +74,7 @@ impl Decode {
         if self.json {
             print::json(&json!({
                 "path": self.out, "shape": [n, c, h, w], "nfe": done.nfe, "t_eps": options.t_eps,
-                "denoise": self.denoise, "temperature": self.temperature, "model": saved.name,
+                "denoise": self.how.denoise, "temperature": self.how.temperature, "model": saved.name,
                 "ema": self.model.averaged(&saved), "adapter": gpu.adapter().name, "seconds": seconds,
             }))?;
         } else {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::exit::Interrupted;
 use crate::flow::{Flow, FlowArgs};
-use crate::input::Given;
+use crate::input::ImagesArgs;
 use crate::model::{Facts, ModelArgs};
 use crate::output::{check_ending, check_writable, write_tensor};
 use crate::print;
@@ -27,12 +27,8 @@ use crate::session::Session;
 pub struct Encode {
     #[command(flatten)]
     model: ModelArgs,
-    /// A picture, a folder or archive of pictures, or a .safetensors or .npz file (`x`, n c h w, in [0, 1]).
-    #[arg(long, value_name = "PATH")]
-    images: PathBuf,
-    /// Take the first N images only.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    n: Option<u32>,
+    #[command(flatten)]
+    images: ImagesArgs,
     /// The latents: `z`, n c h w.
     #[arg(long, value_name = "PATH.safetensors")]
     out: PathBuf,
@@ -49,7 +45,7 @@ impl Encode {
         check_writable(&self.out)?;
         let options = self.flow.options(T_EPS)?;
         let saved = self.model.open(session)?;
-        let images = Given::fitted(&self.images, &saved, self.n.map(|n| n as usize))?;
+        let images = self.images.read(&saved)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
         let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;

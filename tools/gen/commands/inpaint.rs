@@ -15,7 +15,7 @@ use langevin::score::ModelScore;
 use serde_json::json;
 
 use crate::exit::Interrupted;
-use crate::input::Given;
+use crate::input::{Given, ImagesArgs};
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures};
 use crate::print;
@@ -27,12 +27,8 @@ use crate::session::{Session, seeds};
 pub struct Common {
     #[command(flatten)]
     model: ModelArgs,
-    /// A picture, a folder or archive of pictures, or a .safetensors or .npz file (`x`, n c h w, in [0, 1]).
-    #[arg(long, value_name = "PATH")]
-    images: PathBuf,
-    /// Take the first N images only.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    n: Option<u32>,
+    #[command(flatten)]
+    images: ImagesArgs,
     #[command(flatten)]
     pc: PcArgs,
     /// One result for each image and each seed, the last one included.
@@ -191,7 +187,7 @@ impl<'a> Job<'a> {
     fn open(common: &'a Common, session: &Session) -> anyhow::Result<Self> {
         let out = Out::new(&common.out)?;
         let saved = common.model.open(session)?;
-        let images = Given::fitted(&common.images, &saved, common.n.map(|n| n as usize))?;
+        let images = common.images.read(&saved)?;
         let gpu = session.open_gpu()?;
         Ok(Self { common, out, saved, images, gpu })
     }
@@ -217,7 +213,7 @@ impl<'a> Job<'a> {
         let batch = (common.batch as usize).min(jobs.len());
         let start = Instant::now();
         let (sde, task) = (saved.sde()?, Task { known, x_mean: common.x_mean.into() });
-        let (table, name) = common.pc.table(&saved.config, &sde, saved.time())?;
+        let (table, name) = common.pc.table(&saved.config, &sde)?;
         let model = saved.network_model();
         let score = ModelScore { model: &model, unscaled: saved.unscaled() };
         let method = Method::Pc { table: &table, norm: common.pc.norm(), constraint: Some(&task) };

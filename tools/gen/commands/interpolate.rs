@@ -12,7 +12,7 @@ use langevin::sampling::run::ImageSeed;
 use serde_json::json;
 
 use crate::exit::{Interrupted, Usage};
-use crate::flow::{Flow, FlowArgs};
+use crate::flow::{DecodeArgs, Flow};
 use crate::input::Given;
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures, check_ending, check_writable};
@@ -39,20 +39,14 @@ pub struct Interpolate {
     /// Images in all, the two ends included.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..))]
     frames: u32,
-    /// Scale the latents by this; below 1 the images are more alike and smoother.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
-    temperature: f64,
     /// A .png (one row), .safetensors (`x`, n c h w), .npz (`samples`, n h w c bytes), or a folder.
     #[arg(long, value_name = "PATH", default_value = "interpolation.png")]
     out: PathBuf,
     /// Write the frames as an animated PNG too.
     #[arg(long, value_name = "PATH.png")]
     animation: Option<PathBuf>,
-    /// End with the mean of one step of reverse diffusion.
-    #[arg(long)]
-    denoise: bool,
     #[command(flatten)]
-    flow: FlowArgs,
+    how: DecodeArgs,
     /// Print an object.
     #[arg(long)]
     json: bool,
@@ -83,7 +77,7 @@ impl Interpolate {
             let seeds: Vec<ImageSeed> = self.seeds.iter().map(|&seed| ImageSeed { seed, image: 0 }).collect();
             prior(&gpu, &seeds, hwc, sde.prior_std())?
         } else {
-            flow.encode(&pictures, 2, self.flow.options(T_EPS)?, session)?.x
+            flow.encode(&pictures, 2, self.how.flow.options(T_EPS)?, session)?.x
         };
         if ends.len() < 2 * size {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
@@ -93,9 +87,8 @@ impl Interpolate {
         for frame in 0..self.frames {
             z.extend(slerp(a, b, f64::from(frame) / f64::from(self.frames - 1))?);
         }
-        z.iter_mut().for_each(|v| *v *= self.temperature as f32);
-        let options = self.flow.options(sde.default_t_eps())?;
-        let done = flow.decode(&z, self.flow.batch, options, self.denoise, session)?;
+        let options = self.how.flow.options(sde.default_t_eps())?;
+        let done = flow.decode(z, &self.how, options, session)?;
         let n = done.x.len() / size;
         if n == 0 {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
@@ -107,7 +100,7 @@ impl Interpolate {
         let provenance = self.model.provenance(&saved, &gpu)?;
         let provenance = provenance
             .with("between", &between)
-            .with("temperature", self.temperature.to_string())
+            .with("temperature", self.how.temperature.to_string())
             .with("nfe", done.nfe.to_string());
         let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
         let result = Pictures::new(done.x, hwc, saved.centered());
@@ -122,7 +115,7 @@ impl Interpolate {
         if self.json {
             print::json(&json!({
                 "path": self.out, "animation": self.animation, "between": between, "frames": n,
-                "temperature": self.temperature, "nfe": done.nfe, "model": saved.name,
+                "temperature": self.how.temperature, "nfe": done.nfe, "model": saved.name,
                 "ema": self.model.averaged(&saved), "adapter": gpu.adapter().name, "seconds": seconds,
             }))?;
         } else {
