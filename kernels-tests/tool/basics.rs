@@ -134,4 +134,13 @@ fn a_reader_that_closes_the_pipe_is_no_failure() {
         .unwrap();
     drop(child.stdout.take());
     crate::finish(child.wait_with_output().unwrap()).ok();
+    // Words that nobody reads any more do not end the work.
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command(folder.path(), &["sample", "--seeds", "0", "--steps", "1", "-v"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success() && folder.path().join("sample.png").is_file());
 }

@@ -350,6 +350,10 @@ fn a_diffusers_folder_brings_its_own_scheduler() {
 
 /// A model that was never trained: the defaults of an architecture with some keys changed, as a file of ours.
 fn untrained(at: &Path, name: ModelName, keys: &[(&str, &str)]) {
+    untrained_as(&at.join("m.safetensors"), name, keys);
+}
+
+fn untrained_as(path: &Path, name: ModelName, keys: &[(&str, &str)]) {
     let mut config = Config::of(name);
     keys.iter().for_each(|(key, value)| config.set(key, value).unwrap());
     config.validate().unwrap();
@@ -359,7 +363,48 @@ fn untrained(at: &Path, name: ModelName, keys: &[(&str, &str)]) {
         tensors.insert(param.name.as_str(), Tensor::from_f32(&param.shape, values).unwrap()).unwrap();
     }
     let metadata = [("config".to_owned(), config.to_toml())];
-    safetensors::save(at.join("m.safetensors"), &metadata, &tensors).unwrap();
+    safetensors::save(path, &metadata, &tensors).unwrap();
+}
+
+#[test]
+fn a_classifier_guides_and_must_fit_the_model() {
+    let place = Place::new();
+    let file = |name: &str| place.at().join(name);
+    let fitting = [("data.image_size", "8"), ("data.centered", "true"), ("training.sde", "subvpsde")];
+    let small =
+        [("model.channel_multiplier", "1"), ("model.blocks_per_group", "1"), ("model.num_outputs", "3")];
+    let fitting = [&fitting[..], &small].concat();
+    untrained_as(&file("c.safetensors"), ModelName::Wideresnet, &fitting);
+    let run = |classifier: &str, more: &[&str]| {
+        let common = ["--classifier", classifier, "--seeds", "0-1", "--steps", "4", "--out", "x.safetensors"];
+        place.run("class", &[&common[..], more].concat())
+    };
+    let drawn = |label: &str, guidance: &str| {
+        let told = run("c.safetensors", &["--label", label, "--guidance", guidance, "--json"]).json();
+        assert!(
+            told["sampler"].as_str().unwrap().contains(&format!("class {label} by c.safetensors")),
+            "{told}"
+        );
+        place.tensor("x.safetensors", "x").1
+    };
+    place.run("sample", &["--seeds", "0-1", "--steps", "4", "--out", "x.safetensors"]).ok();
+    let (_, plain) = place.tensor("x.safetensors", "x");
+    assert_eq!(drawn("1", "0"), plain, "guidance of 0 is none");
+    let guided = drawn("1", "300");
+    assert_ne!(guided, plain);
+    assert_ne!(drawn("2", "300"), guided);
+    run("c.safetensors", &["--label", "3"]).fails(2, &["label = 3", "classes 0 to 2"]);
+    run("c.safetensors", &["--label", "1", "--guidance", "nan"]).fails(2, &["--guidance"]);
+    run("c.safetensors", &["--label", "1", "--sampler", "ode"]).fails(2, &["--sampler ode"]);
+    run("none.safetensors", &["--label", "1"]).fails(4, &["none.safetensors"]);
+    let other = [&fitting[..], &[("training.sde", "vpsde")]].concat();
+    untrained_as(&file("other.safetensors"), ModelName::Wideresnet, &other);
+    run("other.safetensors", &["--label", "1"]).fails(2, &["training.sde", "vpsde", "subvpsde"]);
+    let levels = [&fitting[..], &[("model.beta_max", "15")]].concat();
+    untrained_as(&file("levels.safetensors"), ModelName::Wideresnet, &levels);
+    run("levels.safetensors", &["--label", "1"]).fails(2, &["other noise levels", "beta_max"]);
+    run_in(place.at(), &["convert", &place.model, "--config", "config.json", "--out", "m.safetensors"]).ok();
+    run("m.safetensors", &["--label", "1"]).fails(2, &["which is no classifier"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use langevin::Error;
 
+use crate::print;
+
 /// What `gen --help` says of the exit codes.
 pub const HELP: &str = "Exit codes:
     0  done
@@ -51,7 +53,7 @@ pub fn report(result: anyhow::Result<()>) -> u8 {
         // `gen config list | head` is no failure.
         return 0;
     }
-    eprintln!("error: {}", message(&error));
+    print::word(format_args!("error: {}", message(&error)));
     code(&error)
 }
 

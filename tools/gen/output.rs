@@ -83,7 +83,7 @@ impl Out {
 fn form(out: &Path) -> Result<Form, Usage> {
     let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase());
     match ending.as_deref() {
-        _ if out.is_dir() => Ok(Form::Folder),
+        _ if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") => Ok(Form::Folder),
         None => Ok(Form::Folder),
         Some("png") => Ok(Form::Grid),
         Some("safetensors") => Ok(Form::Safetensors),
@@ -172,6 +172,7 @@ mod tests {
     fn the_ending_says_the_form() {
         assert!(form(Path::new("a.PNG")).is_ok_and(|f| f == Form::Grid));
         assert!(form(Path::new("folder")).is_ok_and(|f| f == Form::Folder));
+        assert!(form(Path::new("run.1/")).is_ok_and(|f| f == Form::Folder));
         assert!(form(Path::new("a.jpg")).is_err());
     }
 }

@@ -11,6 +11,11 @@ pub fn line(text: impl Display) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{text}")
 }
 
+/// A line on stderr. Where nobody reads it any more (`gen train 2>&1 | head`) the work goes on without a word.
+pub fn word(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// One JSON value, indented.
 pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
     line(format_args!("{value:#}"))

@@ -1,6 +1,5 @@
 //! What every command shares: the device, words on stderr, progress, Ctrl-C.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use langevin::gpu::{DeviceKind, Gpu, Options, survey};
+
+use crate::print;
 
 /// Options of every command.
 #[derive(Args, Clone)]
@@ -39,8 +40,8 @@ impl Session {
                 std::process::exit(130);
             }
             if !quiet {
-                // A step at hand may take a while; a closed stderr is no reason to panic.
-                let _ = writeln!(std::io::stderr(), "\nending; Ctrl-C again ends at once");
+                // A step at hand may take a while.
+                print::word("\nending; Ctrl-C again ends at once");
             }
         })?;
         Ok(Self { global, interrupted })
@@ -59,14 +60,14 @@ impl Session {
     /// A sentence on stderr, unless `--quiet`.
     pub fn say(&self, text: impl std::fmt::Display) {
         if !self.global.quiet {
-            eprintln!("{text}");
+            print::word(text);
         }
     }
 
     /// A sentence on stderr with `-v`.
     pub fn detail(&self, text: impl std::fmt::Display) {
         if self.global.verbose {
-            eprintln!("{text}");
+            print::word(text);
         }
     }
 
