@@ -56,7 +56,7 @@ impl Graph {
     /// `None` where nothing depends on the value.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a seed has not its value's shape.
+    /// [`crate::Error::Shape`] when a seed has not its value's shape.
     pub fn backward(&mut self, seeds: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
         self.differentiate(seeds, wrt, elementwise::add, false)
     }
