@@ -130,7 +130,7 @@ fn what_is_wrong_with_a_run_is_told() {
     ran.fails(2, &["the cache folder", "set LANGEVIN_CACHE"]);
 
     place.train(&["--steps", "1"]).ok();
-    place.train(&["--steps", "2", "--no-resume"]).fails(2, &["holds a run of 1 steps"]);
+    place.train(&["--steps", "2", "--no-resume"]).fails(2, &["holds a run, at step 1"]);
     place.train(&["--steps", "2", "--set", "model.nf=64"]).fails(2, &["model.nf = 64", "this folder has 32"]);
     // What no optimizer survives: the run says which tensor and step, and is saved.
     let broken = place.train(&["--steps", "60", "--set", "optim.lr=1e30", "--set", "optim.warmup=0"]);

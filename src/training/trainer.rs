@@ -104,7 +104,7 @@ impl Trainer {
         let loaded = folder.load()?;
         if let (Some(loaded), false) = (&loaded, options.resume) {
             let problem =
-                format!("holds a run of {} steps; resume it or give another folder", loaded.checkpoint.step);
+                format!("holds a run, at step {}; resume it or give another folder", loaded.checkpoint.step);
             return Err(Error::invalid("work folder", folder.path().display(), problem));
         }
         let known = loaded.as_ref().map_or_else(BTreeMap::new, |l| l.checkpoint.kernels.clone());

@@ -86,7 +86,9 @@ impl ModelArgs {
 /// What looks like a path is a missing file, what does not an unknown name.
 fn missing(name: &str) -> Error {
     if name.contains(['/', '\\', '.']) {
-        return Error::Io { path: PathBuf::from(name), source: std::io::ErrorKind::NotFound.into() };
+        // The system's own words.
+        let source = std::fs::metadata(name).err().unwrap_or_else(|| std::io::ErrorKind::NotFound.into());
+        return Error::Io { path: PathBuf::from(name), source };
     }
     let nearest = error::nearest(name, EMBEDDED.iter().copied());
     Error::UnknownName { kind: "model (and there is no such file)", name: name.to_owned(), nearest }

@@ -21,6 +21,11 @@ pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
     line(format_args!("{value:#}"))
 }
 
+/// A number of things, by the word for one of them.
+pub fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A size in the unit that keeps it short.
 pub fn bytes(n: u64) -> String {
     let mut size = n as f64;
@@ -84,6 +89,11 @@ mod tests {
         assert_eq!(rate(0.25), "0.25 images/s");
         assert_eq!(rate(0.004), "250.0 s/image");
         assert_eq!(rate(0.0), "0 images/s");
+    }
+
+    #[test]
+    fn one_is_one_thing() {
+        assert_eq!((count(1, "image"), count(0, "image")), ("1 image".to_owned(), "0 images".to_owned()));
     }
 
     #[test]

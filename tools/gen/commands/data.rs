@@ -177,7 +177,8 @@ fn print_json(report: &CheckReport) -> anyhow::Result<()> {
 }
 
 fn print_text(report: &CheckReport) -> anyhow::Result<()> {
-    print::line(format_args!("{} images ({} train, {} test)", report.images, report.train, report.test))?;
+    let images = print::count(report.images as usize, "image");
+    print::line(format_args!("{images} ({} train, {} test)", report.train, report.test))?;
     for s in report.sizes.iter().take(10) {
         print::line(format_args!("  {}x{}, {} channels: {}", s.width, s.height, s.channels, s.images))?;
     }

@@ -79,7 +79,8 @@ impl Decode {
             }))?;
         } else {
             let (nfe, path) = (done.nfe, self.out.display());
-            print::line(format_args!("{n} images in {path}, NFE {nfe}, {seconds:.1} s"))?;
+            let images = print::count(n, "image");
+            print::line(format_args!("{images} in {path}, NFE {nfe}, {seconds:.1} s"))?;
         }
         if n < shape[0] {
             return Err(Interrupted(format!("{n} of {} images are written", shape[0])).into());

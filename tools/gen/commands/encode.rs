@@ -70,7 +70,8 @@ impl Encode {
             }))?;
         } else {
             let (nfe, path) = (done.nfe, self.out.display());
-            print::line(format_args!("{n} latents in {path}, NFE {nfe}, {seconds:.1} s"))?;
+            let latents = print::count(n, "latent");
+            print::line(format_args!("{latents} in {path}, NFE {nfe}, {seconds:.1} s"))?;
         }
         if n < images.names.len() {
             return Err(Interrupted(format!("{n} of {} latents are written", images.names.len())).into());

@@ -282,7 +282,8 @@ impl<'a> Job<'a> {
             }))?;
         } else {
             print::line(format_args!(
-                "{done} images in {}, {name}, NFE {nfe}, {seconds:.1} s",
+                "{} in {}, {name}, NFE {nfe}, {seconds:.1} s",
+                print::count(done, "image"),
                 path.display()
             ))?;
         }

@@ -138,7 +138,8 @@ impl LikelihoodCommand {
             print::line(print::table(&rows))?;
             let error = error.map_or(String::new(), |e| format!(" ± {e:.4} (standard error)"));
             print::line(format_args!(
-                "mean of {done} images: {mean:.4}{error} bits per dimension, NFE {}, {seconds:.1} s",
+                "mean of {}: {mean:.4}{error} bits per dimension, NFE {}, {seconds:.1} s",
+                print::count(done, "image"),
                 measured.nfe
             ))?;
         }

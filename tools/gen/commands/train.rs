@@ -108,7 +108,7 @@ impl Train {
                     bar.set_position(step);
                     bar.reset_eta();
                     let of = match step {
-                        0 => format!("{steps} steps"),
+                        0 => print::count(steps as usize, "step"),
                         done if done >= steps => {
                             format!("{done} steps were done before, {steps} are asked for")
                         }
@@ -154,6 +154,7 @@ impl Train {
         if !outcome.complete {
             let became = match outcome.step {
                 0 => "no step was done; the same command begins anew".to_owned(),
+                1 => format!("1 step is saved in {}; the same command goes on", out.display()),
                 n => format!("{n} steps are saved in {}; the same command goes on", out.display()),
             };
             return Err(Interrupted(became).into());
@@ -165,8 +166,8 @@ impl Train {
         } else {
             let loss = last.map_or(String::new(), |f| format!(", loss {:.4}{}", f.loss, found(f.accuracy)));
             print::line(format_args!(
-                "{} steps done{loss}; the model is in {}",
-                outcome.step,
+                "{} done{loss}; the model is in {}",
+                print::count(outcome.step as usize, "step"),
                 out.display()
             ))?;
         }
