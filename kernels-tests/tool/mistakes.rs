@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use langevin::checkpoint::{Tensor, Tensors, safetensors};
 use langevin::output::{ImageBytes, Provenance, write_png};
 
 use crate::models::{Place, picture};
@@ -168,6 +169,49 @@ fn a_full_disk_leaves_what_was_there() {
     let left = place.at().read_dir().unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
     let partial: Vec<String> = left.filter(|name| name.contains("part") || name.contains("x.npz")).collect();
     assert!(partial.is_empty(), "{partial:?}");
+}
+
+#[test]
+fn batches_are_made_to_fit_and_an_image_that_does_not_is_refused() {
+    let place = Place::new();
+    let devices = run(&["devices", "--json"]).json();
+    let binding = devices[0]["limits"]["max_binding"].as_u64().unwrap();
+    // The state alone is more than one binding.
+    let n = binding / (192 * 4) + 1;
+    let (seeds, n) = (format!("0-{}", n - 1), n.to_string());
+    if binding <= 1 << 28 {
+        let many = ["--seeds", &seeds, "--batch", &n, "--dry-run", "--json"];
+        let ran = place.run("sample", &many);
+        assert!(ran.stderr.contains("are too many for this device"), "{}", ran.stderr);
+        let told = ran.json();
+        assert!(told["batch"].as_u64().unwrap() < told["images"].as_u64().unwrap(), "{told}");
+        // Where the images of a batch depend on each other, its size is not ours to change.
+        let coupled = [&many[..], &["--sampler", "pc", "--norm", "batch"]].concat();
+        place.run("sample", &coupled).fails(5, &["the device allows", "use a smaller batch"]);
+    } else {
+        crate::left_out(format_args!("a batch above a binding of {binding} bytes"));
+    }
+    let large = ["train", "--config", "ve/cifar10_ncsnpp_continuous", "--dry-run", "--batch", "2", "--set"];
+    run(&[&large[..], &["data.image_size=16384"]].concat()).fails(5, &["the device allows"]);
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_named() {
+    let place = Place::new();
+    run_in(place.at(), &["convert", &place.model, "--config", "config.json", "--out", "m.safetensors"]).ok();
+    let file = safetensors::open(place.at().join("m.safetensors")).unwrap();
+    let (mut broken, mut name) = (Tensors::new("broken"), String::new());
+    for (i, (key, tensor)) in file.tensors.iter().enumerate() {
+        let mut values = tensor.to_f32().unwrap();
+        if i == 3 {
+            (values[0], name) = (f32::NAN, key.to_owned());
+        }
+        broken.insert(key, Tensor::from_f32(tensor.shape(), values).unwrap()).unwrap();
+    }
+    safetensors::save(place.at().join("m.safetensors"), &file.metadata, &broken).unwrap();
+    let draw = ["sample", "--model", "m.safetensors", "--seeds", "0", "--steps", "1", "--out", "x.png"];
+    run_in(place.at(), &draw).fails(6, &[&name, "became non-finite"]);
+    assert!(!place.at().join("x.png").exists());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use langevin::score::ModelScore;
 use langevin::sde::Sde;
 
 use crate::model::Facts;
-use crate::session::Session;
+use crate::session::{Session, that_fits};
 
 /// How exact the ODE is solved.
 #[derive(Args, Clone)]
@@ -95,6 +95,12 @@ impl<'a> Flow<'a> {
         &self.sde
     }
 
+    /// How many of `n` images are taken at a time where `asked` are asked for.
+    pub fn batch(&self, asked: u32, n: usize, session: &Session) -> anyhow::Result<usize> {
+        let fits = |n| Ok(draft(self.gpu, self.saved, n, self.probe)?);
+        Ok(that_fits((asked as usize).min(n), session, fits)?.0)
+    }
+
     /// The ODE for a batch of `n`: a last, smaller batch has one of its own, since padding would take part in the error norm.
     pub fn ode(&mut self, n: usize) -> langevin::Result<&mut Ode> {
         let ode = match self.ode.take() {
@@ -115,7 +121,7 @@ impl<'a> Flow<'a> {
         batch: u32,
         options: FlowOptions,
         session: &Session,
-    ) -> langevin::Result<Done> {
+    ) -> anyhow::Result<Done> {
         self.each(x, batch, "encoding", session, |ode, x, progress| {
             flow::encode(ode, x, options, &mut |t| progress(t))
         })
@@ -128,7 +134,7 @@ impl<'a> Flow<'a> {
         how: &DecodeArgs,
         options: FlowOptions,
         session: &Session,
-    ) -> langevin::Result<Done> {
+    ) -> anyhow::Result<Done> {
         z.iter_mut().for_each(|v| *v *= how.temperature as f32);
         let denoise = how.denoise;
         self.each(&z, how.flow.batch, "decoding", session, |ode, z, progress| {
@@ -143,12 +149,13 @@ impl<'a> Flow<'a> {
         what: &str,
         session: &Session,
         mut run: impl FnMut(&mut Ode, &[f32], &mut dyn FnMut(f64) -> bool) -> langevin::Result<Option<Flowed>>,
-    ) -> langevin::Result<Done> {
+    ) -> anyhow::Result<Done> {
         let size: usize = self.saved.hwc().iter().product();
         let n = x.len() / size;
+        let batch = self.batch(batch, n, session)?;
         let bar = session.bar(1000 * n as u64, what);
         let mut done = Done { x: Vec::with_capacity(x.len()), nfe: 0 };
-        for part in x.chunks(size * batch as usize) {
+        for part in x.chunks(size * batch) {
             let (before, images) = (done.x.len() / size, part.len() / size);
             let ode = self.ode(images)?;
             let flowed = run(ode, part, &mut |share| {

@@ -76,7 +76,7 @@ pub struct SamplerArgs {
     #[arg(long, value_name = "NAME", value_parser = name::<Name>)]
     sampler: Option<Name>,
     #[command(flatten)]
-    pc: PcArgs,
+    pub pc: PcArgs,
     /// Noise of ddim, from 0 (none) to 1 (ancestral).
     #[arg(long, value_name = "F", default_value_t = 0.0)]
     eta: f64,
@@ -267,6 +267,11 @@ impl PcArgs {
         let table = PcTable::new(&PcOptions { sde: sde.with_n(steps)?, ..pc_of(&config)? })?;
         let coupled = if self.norm == Norm::Batch { ", norms of the batch" } else { "" };
         Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}{coupled}), {steps} steps")))
+    }
+
+    /// Whether images of a batch depend on each other by more than a tolerance, so that its size is part of the result.
+    pub fn couples(&self) -> bool {
+        self.norm == Norm::Batch
     }
 
     /// How norms are taken.

@@ -119,6 +119,32 @@ impl Session {
     }
 }
 
+/// The largest of `asked`, a half of it, a quarter …, that the device has room for, and what `draft` makes of it; said where it is less
+/// than was asked for. One image that is too large is the error.
+pub fn that_fits<T>(
+    asked: usize,
+    session: &Session,
+    mut draft: impl FnMut(usize) -> anyhow::Result<T>,
+) -> anyhow::Result<(usize, T)> {
+    let mut n = asked;
+    loop {
+        match draft(n) {
+            Err(e) if n > 1 && matches!(e.downcast_ref(), Some(langevin::Error::Limit { .. })) => {
+                n = n.div_ceil(2)
+            }
+            Err(e) => return Err(e),
+            Ok(draft) => {
+                if n < asked {
+                    session.say(format_args!(
+                        "{asked} images at a time are too many for this device: {n} are taken"
+                    ));
+                }
+                return Ok((n, draft));
+            }
+        }
+    }
+}
+
 /// A seed, or a range with its last one included.
 pub fn seeds(text: &str) -> Result<(u64, u64), String> {
     let number = |s: &str| s.trim().parse::<u64>().map_err(|e| format!("{s:?}: {e}; it takes 7 or 0-15"));
@@ -136,6 +162,22 @@ pub fn seeds(text: &str) -> Result<(u64, u64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_shrink_until_they_fit() {
+        let limit =
+            |n| langevin::Error::Limit { what: "x".into(), needed: n, limit: 3, unit: "bytes", remedy: "" };
+        let session = Session {
+            global: Global { device: None, quiet: true, verbose: false },
+            interrupted: Arc::default(),
+        };
+        let fits = |most: usize| {
+            that_fits(16, &session, |n| if n <= most { Ok(n) } else { Err(limit(n as u64).into()) })
+        };
+        assert_eq!(fits(16).unwrap().0, 16);
+        assert_eq!(fits(5).unwrap(), (4, 4));
+        assert!(fits(0).unwrap_err().to_string().contains("1 bytes"));
+    }
 
     #[test]
     fn seeds_are_a_number_or_a_range() {

@@ -20,7 +20,7 @@ use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures};
 use crate::print;
 use crate::sampler::PcArgs;
-use crate::session::{Session, seeds};
+use crate::session::{Session, seeds, that_fits};
 
 /// What both commands take.
 #[derive(Args)]
@@ -210,15 +210,21 @@ impl<'a> Job<'a> {
         let jobs: Vec<(usize, ImageSeed)> = (0..images.names.len())
             .flat_map(|i| (first..=last).map(move |seed| (i, ImageSeed { seed, image: i as u32 })))
             .collect();
-        let batch = (common.batch as usize).min(jobs.len());
+        let asked = (common.batch as usize).min(jobs.len());
         let start = Instant::now();
         let (sde, task) = (saved.sde()?, Task { known, x_mean: common.x_mean.into() });
         let (table, name) = common.pc.table(&saved.config, &sde)?;
         let model = saved.network_model();
         let score = ModelScore { model: &model, unscaled: saved.unscaled() };
         let method = Method::Pc { table: &table, norm: common.pc.norm(), constraint: Some(&task) };
-        let shape = [batch, hwc[0], hwc[1], hwc[2]];
-        let draft = SamplerDraft::new(&gpu, &score, method, shape, Choice::for_device(&gpu))?;
+        let draft = |batch| {
+            let shape = [batch, hwc[0], hwc[1], hwc[2]];
+            Ok(SamplerDraft::new(&gpu, &score, method, shape, Choice::for_device(&gpu))?)
+        };
+        let (batch, draft) = match common.pc.couples() {
+            true => (asked, draft(asked)?),
+            false => that_fits(asked, session, draft)?,
+        };
         let mut sampler = draft.build(&gpu, saved.upload(&gpu, common.model.which())?.resources())?;
         let steps = sampler.steps();
         let bar = session.bar((steps * jobs.len().div_ceil(batch)) as u64, "sampling");

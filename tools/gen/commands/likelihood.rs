@@ -161,10 +161,11 @@ impl LikelihoodCommand {
         session: &Session,
         measured: &mut Measured,
         gpu: &langevin::gpu::Gpu,
-    ) -> langevin::Result<bool> {
+    ) -> anyhow::Result<bool> {
         let hwc = saved.hwc();
         let size: usize = hwc.iter().product();
-        let (total, batch) = (images.names.len(), self.flow.batch as usize);
+        let total = images.names.len();
+        let batch = flow.batch(self.flow.batch, total, session)?;
         let bar = session.bar(1000 * total as u64 * u64::from(self.repeats), "measuring");
         let mut before = 0;
         for first in (0..total).step_by(batch) {

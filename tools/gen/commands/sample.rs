@@ -15,7 +15,7 @@ use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures, check_ending, check_writable};
 use crate::print;
 use crate::sampler::{Plan, Run, SamplerArgs};
-use crate::session::{Session, seeds};
+use crate::session::{Session, seeds, that_fits};
 
 /// Frames of a trajectory, at most.
 const FRAMES: usize = 60;
@@ -74,10 +74,16 @@ impl Sample {
         let adapter = gpu.adapter().clone();
         let (first, last) = self.seeds;
         let images: Vec<ImageSeed> = (first..=last).map(|seed| ImageSeed { seed, image: 0 }).collect();
-        let batch = (self.batch as usize).min(images.len());
+        let asked = (self.batch as usize).min(images.len());
         let start = Instant::now();
-        let guide = guide.map(|g| g.open(&saved, &gpu, batch, session)).transpose()?;
-        let plan = Plan::new(&gpu, &saved, &self.sampler, batch, guide.as_ref(), session)?;
+        let plan = |batch| {
+            let guide = guide.map(|g| g.open(&saved, &gpu, batch, session)).transpose()?;
+            anyhow::Ok((Plan::new(&gpu, &saved, &self.sampler, batch, guide.as_ref(), session)?, guide))
+        };
+        let (batch, (plan, guide)) = match self.sampler.pc.couples() {
+            true => (asked, plan(asked)?),
+            false => that_fits(asked, session, plan)?,
+        };
         let Some(out) = out else { return Ok(self.tell_plan(&plan, images.len(), batch)?) };
         let mut run = Run::new(plan, &gpu, &saved, self.model.which(), &self.sampler, guide.as_ref())?;
         session.detail(format_args!(
