@@ -8,9 +8,14 @@ use serde_json::Value;
 
 use crate::{run, run_in};
 
-/// The folder of all goldens. None, and a word on stderr, where it is not there.
-pub fn goldens() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/goldens");
+/// The folder of all goldens.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/goldens")
+}
+
+/// The same. None, and a word on stderr, where it is not there.
+fn goldens() -> Option<PathBuf> {
+    let folder = folder();
     if folder.is_dir() {
         return Some(folder);
     }

@@ -8,13 +8,21 @@ use std::path::{Path, PathBuf};
 use langevin::checkpoint::{Tensors, safetensors};
 use serde_json::Value;
 
-use crate::goldens::{goldens, text};
+use crate::goldens::{self, text};
 use crate::models::kept;
 use crate::run_in;
 
 /// The folder of a category.
 fn category(name: &str) -> PathBuf {
-    goldens().map_or_else(|| kept(name), |all| all.join(name))
+    let whole = goldens::folder().join(name);
+    if whole.is_dir() {
+        return whole;
+    }
+    crate::left_out(format_args!(
+        "{name}: {} is not there; the repository's part of it is taken",
+        whole.display()
+    ));
+    kept(name)
 }
 
 /// A model, and how it is told to `gen`.
