@@ -145,8 +145,13 @@ fn norms_of_a_smaller_batch_leave_out_the_padding() {
 #[test]
 fn few_step_solvers_have_the_moments_of_their_recursion() {
     for (s, sde) in sdes(1000).into_iter().enumerate() {
-        let solvers =
-            [Solver::Heun, Solver::DpmSolverPlusPlus2M, Solver::Ddim { eta: 0.0 }, Solver::Ddim { eta: 1.0 }];
+        let solvers = [
+            Solver::Heun,
+            Solver::DpmSolverPlusPlus2M { eta: 0.0 },
+            Solver::DpmSolverPlusPlus2M { eta: 1.0 },
+            Solver::Ddim { eta: 0.0 },
+            Solver::Ddim { eta: 1.0 },
+        ];
         for (k, solver) in solvers.into_iter().enumerate() {
             let options = FewStepOptions {
                 sde: sde.as_ref(),

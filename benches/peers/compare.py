@@ -6,7 +6,8 @@
     .venv/bin/python benches/peers/compare.py [--batch 1 4] [--models] [--training]
 
 Peers: PyTorch on the processor, and on CUDA where there is one (eager in fp32 with TF32 off, channels_last, compile, AMP); ncnn on
-Vulkan; meganeura, built from the registry in a workspace of its own. A peer that does not run is listed with its error.
+Vulkan; meganeura, built from the registry in a workspace of its own; and our own plainest kernels. A peer that does not run is listed
+with its error.
 
 One table: milliseconds of each, and the peer's time over ours: above 1 we are faster. Every round asks Langevin and then each peer, and
 the median over the rounds counts. The times of ncnn include the way to and from the device, which its interface does not take apart.
@@ -25,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = [(256, 256, 16), (128, 128, 32), (512, 256, 16), (256, 256, 32), (256, 128, 32), (256, 256, 8), (384, 128, 32), (512, 256, 8)]
+# How often the CIFAR-10 NCSN++ has each of them.
+USES = [14, 13, 4, 2, 4, 17, 1, 5]
 WIDE = (16, 16, 256)
 PRESET = "ve/cifar10_ncsnpp_continuous"
 
@@ -59,6 +62,7 @@ def timed(run, seconds):
 
 class Langevin:
     name = "langevin"
+    environment = os.environ
 
     def __init__(self, options):
         self.binary, self.counts, self.results = options.gen, options.counts, []
@@ -67,7 +71,7 @@ class Langevin:
         command = [self.binary, "bench", "--full", "--json", "--quiet", "--counts", str(self.counts), "--filter", case.filter()]
 
         def run():
-            done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+            done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=self.environment)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr.strip().splitlines()[-1])
             (result,) = [r for r in json.loads(done.stdout) if r["batch"] == case.batch]
@@ -75,6 +79,22 @@ class Langevin:
             return result["ms"]
 
         return run
+
+
+class Naive(Langevin):
+    """Our plainest kernels, one output at a time: what WGSL gives where nobody thinks of the device."""
+
+    name = "naive wgsl"
+    environment = os.environ | {"LANGEVIN_KERNELS": "plain"}
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.counts = 1
+
+    def prepare(self, case):
+        if case.kind != "conv":
+            raise NotImplementedError("a whole network takes minutes so")
+        return super().prepare(case)
 
 
 class Torch:
@@ -243,7 +263,7 @@ def peers(options):
     """Each wanted peer with itself, or with the error that keeps it from running."""
     ways = ["eager", "channels_last", "compile", "amp"]
     makers = {f"torch {d} {w}": (lambda d=d, w=w: Torch(d, w, options)) for d in ("cpu", "cuda") for w in ways}
-    makers |= {"ncnn vulkan": lambda: Ncnn(options), "meganeura": lambda: Meganeura(options)}
+    makers |= {"naive wgsl": lambda: Naive(options), "ncnn vulkan": lambda: Ncnn(options), "meganeura": lambda: Meganeura(options)}
     for name, make in makers.items():
         if options.peers and not any(part in name for part in options.peers):
             continue
@@ -292,6 +312,23 @@ def table(rows, names):
             both = isinstance(value, float) and isinstance(ours, float)
             cells.append(f"{value:.2f} ({value / ours:.2f}x)" if both else "-")
         print(f"| {case.label()} | " + " | ".join(cells) + " |")
+    for batch in sorted({case.batch for case, _ in rows}):
+        eight = [(c, r) for c, r in rows if c.kind == "conv" and c.shape in EIGHT and c.batch == batch]
+        if len(eight) == len(EIGHT):
+            weighted(eight, names, batch)
+
+
+def weighted(rows, names, batch):
+    """One more row: the eight shapes, each as often as the network has it, so that times weigh as they do there."""
+    total = {}
+    for name in ["langevin", *names]:
+        values = [(USES[EIGHT.index(c.shape)], r.get(name)) for c, r in rows]
+        if all(isinstance(value, float) for _, value in values):
+            total[name] = sum(uses * value for uses, value in values)
+    if "langevin" in total:
+        ours = total["langevin"]
+        cells = [f"{total[n]:.0f} ({total[n] / ours:.2f}x)" if n in total else "-" for n in names]
+        print(f"| the eight as often as the network has them, n={batch} | {ours:.0f} | " + " | ".join(cells) + " |")
 
 
 def main():

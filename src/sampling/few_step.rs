@@ -17,8 +17,12 @@ pub enum Solver {
     /// Heun's method: Algorithm 1 of Karras et al. 2022 for x/α as a function of r, where their σ(t) = t, s(t) = 1.
     /// Order 2, two evaluations a step.
     Heun,
-    /// DPM-Solver++(2M), the multistep solver of order 2 of Lu et al. 2022 (Algorithm 2). One evaluation a step.
-    DpmSolverPlusPlus2M,
+    /// DPM-Solver++(2M), the multistep solver of order 2 of Lu et al. 2022 (Algorithm 2). One evaluation a step. `eta` adds noise: 0 is
+    /// the flow, 1 their SDE-DPM-Solver++(2M), which forgets the network's earlier errors.
+    DpmSolverPlusPlus2M {
+        /// From 0 to 1.
+        eta: f64,
+    },
     /// DDIM (Song, Meng and Ermon 2021, equation 12). Order 1; `eta` scales the noise: 0 is the flow, 1 is ancestral.
     Ddim {
         /// From 0 to 1.
@@ -29,11 +33,11 @@ pub enum Solver {
 impl FromStr for Solver {
     type Err = Error;
 
-    /// `heun`, `dpmpp` or `ddim` (with η = 0).
+    /// `heun`, `dpmpp` or `ddim`, without noise.
     fn from_str(s: &str) -> Result<Self> {
         match s {
             "heun" => Ok(Self::Heun),
-            "dpmpp" => Ok(Self::DpmSolverPlusPlus2M),
+            "dpmpp" => Ok(Self::DpmSolverPlusPlus2M { eta: 0.0 }),
             "ddim" => Ok(Self::Ddim { eta: 0.0 }),
             _ => Err(Error::invalid("sampler", s, "the few-step solvers are heun, dpmpp and ddim")),
         }
@@ -44,7 +48,7 @@ impl fmt::Display for Solver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Heun => "heun",
-            Self::DpmSolverPlusPlus2M => "dpmpp",
+            Self::DpmSolverPlusPlus2M { .. } => "dpmpp",
             Self::Ddim { .. } => "ddim",
         })
     }
@@ -175,10 +179,14 @@ pub fn few_step(o: &FewStepOptions) -> Result<SolverTable> {
     if !(o.t_eps > 0.0 && o.t_eps < 1.0) {
         return Err(Error::invalid("t_eps", o.t_eps, "sampling ends at a time between 0 and 1"));
     }
-    if let Solver::Ddim { eta } = o.solver
+    if let Solver::Ddim { eta } | Solver::DpmSolverPlusPlus2M { eta } = o.solver
         && !(0.0..=1.0).contains(&eta)
     {
-        return Err(Error::invalid("eta", eta, "DDIM's eta lies between 0, no noise, and 1, ancestral"));
+        return Err(Error::invalid(
+            "eta",
+            eta,
+            "it lies between 0, no noise, and 1, as much as the SDE adds",
+        ));
     }
     if let Some(clip) = o.clip
         && !(clip > 0.0 && clip.is_finite())
@@ -196,10 +204,10 @@ pub fn few_step(o: &FewStepOptions) -> Result<SolverTable> {
         let (s, t) = (pair[0], pair[1]);
         match o.solver {
             Solver::Ddim { eta } => rows.push(ddim_row(o, s, t, eta)),
-            Solver::DpmSolverPlusPlus2M => {
+            Solver::DpmSolverPlusPlus2M { eta } => {
                 // The step to no noise is infinite in λ; its limit is the prediction of x_0, without a second order.
                 let h = (s.ratio / t.ratio).ln();
-                rows.push(dpm_row(o, s, t, before.map(|last| last / h)));
+                rows.push(dpm_row(o, s, t, before.map(|last| last / h), eta));
                 before = Some(h);
             }
             Solver::Heun => {
@@ -297,11 +305,20 @@ fn ddim_row(o: &FewStepOptions, s: Node, t: Node, eta: f64) -> SolverRow {
     SolverRow { kept: t.mean, output: -s.std * direction, noise: tau, draws: eta > 0.0, ..row(o, s) }
 }
 
-/// x_t = (σ_t/σ_s) x + α_t (1 − e^{−h}) D with D = x̂_0 + (x̂_0 − x̂_0 before)/(2r), where r = h before / h.
-fn dpm_row(o: &FewStepOptions, s: Node, t: Node, r: Option<f64>) -> SolverRow {
-    let gain = t.mean * (1.0 - t.ratio / s.ratio);
+/// x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t √(1 − e^{−2ηh}) z with D = x̂_0 + (x̂_0 − x̂_0 before)/(2r), where
+/// r = h before / h and e^{−h} = r_t/r_s.
+fn dpm_row(o: &FewStepOptions, s: Node, t: Node, r: Option<f64>, eta: f64) -> SolverRow {
+    let shrink = t.ratio / s.ratio;
+    let gain = t.mean * (1.0 - shrink.powf(1.0 + eta));
     let half = r.map_or(0.0, |r| if r > 0.0 { 0.5 / r } else { 0.0 });
-    SolverRow { x: t.std / s.std, kept: gain * (1.0 + half), kept_before: -gain * half, ..row(o, s) }
+    SolverRow {
+        x: t.std / s.std * shrink.powf(eta),
+        kept: gain * (1.0 + half),
+        kept_before: -gain * half,
+        noise: t.std * (1.0 - shrink.powf(2.0 * eta)).sqrt(),
+        draws: eta > 0.0,
+        ..row(o, s)
+    }
 }
 
 /// The Euler step x_t = (α_t/α_s) x + α_t (r_t − r_s) ε_s, which is DDIM's; k is the score.
@@ -335,6 +352,7 @@ mod tests {
     use crate::sampling::moments::{GaussianData, Moments};
     use crate::sde::{SubVp, Ve, Vp};
 
+    const DPM: Solver = Solver::DpmSolverPlusPlus2M { eta: 0.0 };
     const DATA: GaussianData = GaussianData { mean: 0.3, variance: 0.25 };
 
     fn sdes() -> [Box<dyn Sde>; 3] {
@@ -373,8 +391,7 @@ mod tests {
 
     #[test]
     fn observed_orders() {
-        let solvers =
-            [(Solver::Heun, 2.0), (Solver::DpmSolverPlusPlus2M, 2.0), (Solver::Ddim { eta: 0.0 }, 1.0)];
+        let solvers = [(Solver::Heun, 2.0), (DPM, 2.0), (Solver::Ddim { eta: 0.0 }, 1.0)];
         for sde in sdes() {
             for (solver, order) in solvers {
                 for spacing in [Spacing::LogNoise, Spacing::Time, Spacing::Power { rho: 7.0 }] {
@@ -392,18 +409,15 @@ mod tests {
     }
 
     #[test]
-    fn ddim_with_noise_tends_to_the_data() {
+    fn solvers_with_noise_tend_to_the_data() {
+        let noisy = |eta| [Solver::Ddim { eta }, Solver::DpmSolverPlusPlus2M { eta }];
         for sde in sdes() {
-            for eta in [0.5, 1.0] {
-                let o = FewStepOptions {
-                    denoise: true,
-                    t_eps: 1e-4,
-                    ..options(sde.as_ref(), Solver::Ddim { eta }, 4000)
-                };
+            for solver in [0.5, 1.0].into_iter().flat_map(noisy) {
+                let o = FewStepOptions { denoise: true, t_eps: 1e-4, ..options(sde.as_ref(), solver, 4000) };
                 let start = DATA.marginal(sde.marginal_prob(1.0));
                 let end = few_step(&o).unwrap().moments(sde.as_ref(), DATA, start);
-                assert!((end.mean - DATA.mean).abs() < 1e-3, "{} {eta}: {end:?}", sde.name());
-                assert!((end.variance - DATA.variance).abs() < 3e-3, "{} {eta}: {end:?}", sde.name());
+                assert!((end.mean - DATA.mean).abs() < 1e-3, "{} {solver:?}: {end:?}", sde.name());
+                assert!((end.variance - DATA.variance).abs() < 3e-3, "{} {solver:?}: {end:?}", sde.name());
             }
         }
     }
@@ -413,7 +427,9 @@ mod tests {
     fn one_data_point_is_reached_exactly() {
         let point = GaussianData { mean: 0.3, variance: 0.0 };
         for sde in sdes() {
-            for solver in [Solver::Heun, Solver::DpmSolverPlusPlus2M, Solver::Ddim { eta: 0.7 }] {
+            for solver in
+                [Solver::Heun, DPM, Solver::DpmSolverPlusPlus2M { eta: 0.7 }, Solver::Ddim { eta: 0.7 }]
+            {
                 for steps in [1, 3] {
                     let o = FewStepOptions { denoise: true, ..options(sde.as_ref(), solver, steps) };
                     let start = Moments { mean: 0.0, variance: sde.prior_std().powi(2) };
@@ -431,7 +447,7 @@ mod tests {
             few_step(&FewStepOptions { denoise, ..options(&vp, solver, 10) }).unwrap().rows.len()
         };
         assert_eq!([count(Solver::Heun, true), count(Solver::Heun, false)], [19, 20]);
-        assert_eq!(count(Solver::DpmSolverPlusPlus2M, true), 10);
+        assert_eq!(count(DPM, true), 10);
         assert_eq!(count(Solver::Ddim { eta: 0.0 }, false), 10);
     }
 
@@ -442,7 +458,7 @@ mod tests {
                 time: TimeConditioning::Discrete { levels: 100 },
                 spacing: Spacing::Power { rho: 7.0 },
                 t_eps: 1e-5,
-                ..options(sde.as_ref(), Solver::DpmSolverPlusPlus2M, 30)
+                ..options(sde.as_ref(), DPM, 30)
             };
             let table = few_step(&o).unwrap();
             assert!(table.rows.len() > 10 && table.rows.len() <= 30);
@@ -462,11 +478,12 @@ mod tests {
             FewStepOptions { clip: Some(0.0), ..good },
             FewStepOptions { spacing: Spacing::Power { rho: 0.0 }, ..good },
             FewStepOptions { solver: Solver::Ddim { eta: 1.5 }, ..good },
+            FewStepOptions { solver: Solver::DpmSolverPlusPlus2M { eta: -0.1 }, ..good },
             FewStepOptions { time: TimeConditioning::Discrete { levels: 0 }, ..good },
         ] {
             assert!(few_step(&bad).is_err(), "{bad:?}");
         }
-        assert_eq!("dpmpp".parse::<Solver>().unwrap(), Solver::DpmSolverPlusPlus2M);
+        assert_eq!("dpmpp".parse::<Solver>().unwrap(), DPM);
         assert!("dpm".parse::<Solver>().is_err());
     }
 }

@@ -52,7 +52,7 @@ pub fn sampler_draft(
     let score = ModelScore { model: &model, unscaled: config.training.sde == SdeName::Ve };
     let solver = match config.sampling.method {
         MethodName::Pc if steps.is_none() => None,
-        MethodName::Pc | MethodName::Dpmpp => Some(Solver::DpmSolverPlusPlus2M),
+        MethodName::Pc | MethodName::Dpmpp => Some(Solver::DpmSolverPlusPlus2M { eta: 1.0 }),
         MethodName::Heun | MethodName::Ode => Some(Solver::Heun),
         MethodName::Ddim => Some(Solver::Ddim { eta: 0.0 }),
     };

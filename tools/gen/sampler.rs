@@ -77,9 +77,9 @@ pub struct SamplerArgs {
     sampler: Option<Name>,
     #[command(flatten)]
     pub pc: PcArgs,
-    /// Noise of ddim, from 0 (none) to 1 (ancestral).
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
-    eta: f64,
+    /// Noise of dpmpp and ddim, from 0 (none) to 1 (as much as the SDE adds); unless given 1 for dpmpp, 0 for ddim.
+    #[arg(long, value_name = "F")]
+    eta: Option<f64>,
     /// Of dpmpp and ddim: clamp predictions of the image to ± this, in the model's own scale; 0 does not clamp.
     #[arg(long, value_name = "F", default_value_t = 1.0)]
     clip: f64,
@@ -296,10 +296,12 @@ impl SamplerArgs {
             let problem = format!("--predictor, --corrector and --snr belong to --sampler pc, not {what}");
             return Err(Usage(problem).into());
         }
-        let ddim = self.sampler == Some(Name::Ddim)
-            || own && matches!(saved.scheduler, Some(SchedulerConfig::Ddim(_)));
-        if self.eta != 0.0 && !ddim {
-            return Err(Usage(format!("--eta belongs to --sampler ddim, not {what}")).into());
+        let takes_noise = match (self.sampler, &saved.scheduler) {
+            (None, Some(scheduler)) => matches!(scheduler, SchedulerConfig::Ddim(_)),
+            (sampler, _) => matches!(sampler, None | Some(Name::Dpmpp | Name::Ddim)),
+        };
+        if self.eta.is_some() && !takes_noise {
+            return Err(Usage(format!("--eta belongs to --sampler dpmpp or ddim, not {what}")).into());
         }
         if self.sampler == Some(Name::Ode) && pc.steps.is_some() {
             session.say("--steps plays no part: ode chooses its own steps by --rtol and --atol");
@@ -333,8 +335,8 @@ impl SamplerArgs {
             }
             Scheduler::Ddim(chain) => {
                 let n = steps(DDIM);
-                let name = format!("DDIMScheduler, eta {}, {n} steps", self.eta);
-                (Rows::Solver(chain.ddim(n, self.eta)?), name)
+                let eta = self.eta.unwrap_or(0.0);
+                (Rows::Solver(chain.ddim(n, eta)?), format!("DDIMScheduler, eta {eta}, {n} steps"))
             }
             Scheduler::ScoreSdeVe(ve) => {
                 let n = steps(ve.num_train_timesteps);
@@ -347,8 +349,10 @@ impl SamplerArgs {
         let sampler = self.sampler.unwrap_or(Name::Dpmpp);
         let solver = match sampler {
             Name::Heun => Solver::Heun,
-            Name::Ddim => Solver::Ddim { eta: self.eta },
-            Name::Pc | Name::Ode | Name::Dpmpp => Solver::DpmSolverPlusPlus2M,
+            Name::Ddim => Solver::Ddim { eta: self.eta.unwrap_or(0.0) },
+            Name::Pc | Name::Ode | Name::Dpmpp => {
+                Solver::DpmSolverPlusPlus2M { eta: self.eta.unwrap_or(1.0) }
+            }
         };
         let steps = self.pc.steps.map_or(FEW, |n| n as usize);
         let t_eps = sde.default_t_eps();
@@ -356,6 +360,10 @@ impl SamplerArgs {
         let clip = (self.clip != 0.0).then_some(self.clip);
         let table =
             few_step(&FewStepOptions { sde, time, solver, spacing, steps, t_eps, denoise: true, clip })?;
-        Ok((table, format!("{sampler}, {steps} steps")))
+        let eta = match solver {
+            Solver::Heun => String::new(),
+            Solver::Ddim { eta } | Solver::DpmSolverPlusPlus2M { eta } => format!(", eta {eta}"),
+        };
+        Ok((table, format!("{sampler}{eta}, {steps} steps")))
     }
 }
