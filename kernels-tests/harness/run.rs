@@ -27,6 +27,8 @@ pub struct Run {
     pub candidates: usize,
     /// The classes and variants that ran.
     pub kernels: String,
+    /// Whether one of them rounds to f16.
+    pub reduced: bool,
 }
 
 /// A case and what is run of it.
@@ -114,6 +116,7 @@ impl<'a> Runner<'a> {
         let (draft, candidates) = traced.draft(gpu.capabilities(), pick);
         let kernels: Vec<String> =
             draft.chosen().iter().map(|c| format!("{} {}", c.class, c.variant).trim().to_string()).collect();
+        let reduced = draft.chosen().iter().any(|c| c.arithmetic.is_reduced());
         let fail = |e: langevin::Error| -> ! { panic!("{} by {}: {e}", self.case.name, kernels.join(", ")) };
         let mut plan = draft.build(gpu, Resources::new()).unwrap_or_else(|e| fail(e));
         let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
@@ -143,7 +146,7 @@ impl<'a> Runner<'a> {
             replay().unwrap_or_else(|e| fail(e));
             sliced = replay().unwrap_or_else(|e| fail(e));
         }
-        Some(Run { results, repeated, sliced, pick, candidates, kernels: kernels.join(", ") })
+        Some(Run { results, repeated, sliced, pick, candidates, kernels: kernels.join(", "), reduced })
     }
 
     fn write(&self, traced: &Traced, plan: &mut Plan) -> langevin::Result<()> {
@@ -203,8 +206,9 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Mutex<Result<&'static Gpu, String>>> = OnceLock::new();
     static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
-    let open =
-        || Gpu::open(&Options::default()).map(|gpu| &*Box::leak(Box::new(gpu))).map_err(|e| e.to_string());
+    // With what is experimental too, where the device has it: its kernels are candidates like others.
+    let options = Options { cooperative: true, ..Options::default() };
+    let open = || Gpu::open(&options).map(|gpu| &*Box::leak(Box::new(gpu))).map_err(|e| e.to_string());
     let opened = GPU.get_or_init(|| Mutex::new(open()));
     let opened = opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     match opened {

@@ -21,7 +21,7 @@ fn devices() -> Vec<Capabilities> {
         workgroup_memory: if full { 48 << 10 } else { 16 << 10 },
         max_invocations: if full { 1024 } else { 256 },
         f16: full,
-        subgroups: full.then_some((8, 8)),
+        subgroups: full.then_some(if kind == DeviceKind::Software { (8, 8) } else { (32, 32) }),
         cooperative: full.then_some(if kind == DeviceKind::Discrete { 16 } else { 8 }),
         timestamps: full,
         uniform_alignment: 256,
@@ -71,7 +71,10 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
 fn refused(kernel: &Kernel) -> Result<(), String> {
     let source = kernel.source().map_err(|e| e.to_string())?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
-    let features = Features::SHADER_FLOAT16 | Features::SUBGROUP | Features::SUBGROUP_BARRIER;
+    let features = Features::SHADER_FLOAT16
+        | Features::SUBGROUP
+        | Features::SUBGROUP_BARRIER
+        | Features::COOPERATIVE_MATRIX;
     let mut validator = Validator::new(ValidationFlags::all(), features);
     let info = validator.validate(&module).map_err(|e| e.emit_to_string(&source))?;
 
@@ -80,6 +83,10 @@ fn refused(kernel: &Kernel) -> Result<(), String> {
     let metal = msl::Options { lang_version: (3, 0), ..Default::default() };
     msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())
         .map_err(|e| format!("MSL: {e}"))?;
+    // Neither HLSL nor tint knows cooperative matrices, and no device of theirs has them.
+    if source.contains("enable wgpu_cooperative_matrix;") {
+        return Ok(());
+    }
     let direct3d = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
     let (mut text, pipeline) = (String::new(), hlsl::PipelineOptions::default());
     hlsl::Writer::new(&mut text, &direct3d, &pipeline)

@@ -58,6 +58,17 @@ const TABLE: &[Row] = &[
     with(row(2, [9, 9], [5, 0, 17], 3, true), 1, [1, 1, 1, 1], 4),
     with(row(1, [6, 6], [4, 0, 4], 1, false), 1, [1, 0, 2, 0], 1),
     with(row(1, [6, 5], [4, 4, 8], 3, true), 1, [2, 2, 2, 2], 1),
+    // Off every edge of the largest tiles, and off their steps of channels in both inputs.
+    row(1, [12, 11], [20, 36, 132], 3, true),
+    with(row(2, [13, 11], [20, 36, 68], 3, true), 2, [0, 1, 0, 1], 1),
+    with(row(2, [9, 9], [20, 0, 36], 3, true), 1, [2, 2, 2, 2], 2),
+    with(row(1, [7, 9], [20, 0, 20], 3, true), 1, [0, 2, 1, 0], 1),
+    with(row(2, [8, 8], [16, 0, 20], 1, true), 2, [0, 0, 0, 0], 1),
+    // Small images with long sums, which are split: two inputs, a 1×1 kernel, more pixels than a workspace holds.
+    row(2, [4, 4], [64, 16, 68], 3, true),
+    row(3, [8, 8], [64, 0, 16], 3, true),
+    row(2, [4, 4], [256, 16, 8], 1, true),
+    row(3, [48, 48], [256, 0, 40], 1, true),
 ];
 
 fn case(row: Row) -> OpCase {

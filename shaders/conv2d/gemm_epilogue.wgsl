@@ -1,18 +1,18 @@
-// What follows the sum of a matrix product; the file that uses this declares Params and its first 2 + SECOND bindings.
+// What follows the sum of a matrix product; the file that uses this declares Params and its first BEFORE bindings.
 // bias: n; temb: images × n; residual, y: batch × m × n, all in quads of columns.
 // y = (sum + bias + temb + residual)·scale.
 // Called by one invocation for 4 columns of a row.
 //!if BIAS
-@group(0) @binding(2 + SECOND) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(BEFORE) var<storage, read> bias: array<vec4<f32>>;
 //!end
 //!if TEMB
-@group(0) @binding(2 + SECOND + BIAS) var<storage, read> temb: array<vec4<f32>>;
+@group(0) @binding(BEFORE + BIAS) var<storage, read> temb: array<vec4<f32>>;
 //!end
 //!if RESIDUAL
-@group(0) @binding(2 + SECOND + BIAS + TEMB) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(BEFORE + BIAS + TEMB) var<storage, read> residual: array<vec4<f32>>;
 //!end
-@group(0) @binding(2 + SECOND + BIAS + TEMB + RESIDUAL) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(3 + SECOND + BIAS + TEMB + RESIDUAL) var<uniform> p: Params;
+@group(0) @binding(BEFORE + BIAS + TEMB + RESIDUAL) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(BEFORE + 1 + BIAS + TEMB + RESIDUAL) var<uniform> p: Params;
 
 fn put(z: u32, row: u32, column: u32, sum: vec4<f32>) {
     if row >= p.m {

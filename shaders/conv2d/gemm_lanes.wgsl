@@ -22,6 +22,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> source1: array<vec4<f32>>;
 //!end
 @group(0) @binding(1 + SECOND) var<storage, read> b: array<vec4<f32>>;
+const BEFORE: u32 = 2u + SECOND;
 //!use conv2d/gemm_epilogue.wgsl
 
 @compute @workgroup_size(32)

@@ -16,18 +16,11 @@ struct Params {
     n: u32,
 }
 
-const THREADS: u32 = BM * BN / 64u;
-const ROWS: u32 = BM / 4u;
-const COLUMNS: u32 = BN / 4u;
-
+//!use conv2d/tile_t.wgsl
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> part: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> p: Params;
-
-// 16 rows of a and of b.
-var<workgroup> tile_a: array<vec4<f32>, 16u * ROWS>;
-var<workgroup> tile_b: array<vec4<f32>, 16u * COLUMNS>;
 
 fn put(at: u32, sum: vec4<f32>) {
 //!if ADD
@@ -67,19 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         // Part the writes of the tiles from their reads.
         workgroupBarrier();
-        for (var k = 0u; k < 16u; k++) {
-//!for h in 0..2
-            let a$h = tile_a[k * ROWS + down + ${h}u * (ROWS / 2u)];
-            let b$h = tile_b[k * COLUMNS + across + ${h}u * (COLUMNS / 2u)];
-//!end
-//!for h in 0..2
-//!for r in 0..4
-//!for c in 0..2
-            sum${h*4+r}_$c += a$h[$r] * b$c;
-//!end
-//!end
-//!end
-        }
+//!use conv2d/tile_t_multiply.wgsl
     }
 //!for c in 0..2
     {

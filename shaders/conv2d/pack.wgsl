@@ -1,4 +1,4 @@
-// Weights for the direct kernel: packed[tap][c_in][c_out], both channel counts rounded up with zeros.
+// Weights as taps × input channels × output channels, both channel counts rounded up with zeros; in f16 with HALF.
 // weight: any layout by strides; packed: kh·kw × ROWS × COLUMNS, where ROWS holds c1 and c2 each rounded up to 4.
 // packed[ky, kx, r, o] = weight[first + o·per_o + i·per_i + ky·per_y + kx·per_x]; negative strides flip.
 // A workgroup owns 64 elements, an invocation one.
@@ -20,7 +20,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> weight: array<f32>;
-@group(0) @binding(1) var<storage, read_write> packed: array<f32>;
+//!if HALF
+enable f16;
+alias Packed = f16;
+//!else
+alias Packed = f32;
+//!end
+@group(0) @binding(1) var<storage, read_write> packed: array<Packed>;
 @group(0) @binding(2) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
@@ -42,5 +48,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             + i32(tap / p.kw) * p.per_y + i32(tap % p.kw) * p.per_x;
         value = weight[index];
     }
-    packed[at] = value;
+    packed[at] = Packed(value);
 }

@@ -1,5 +1,5 @@
 // First stage of Winograd F(TILE×TILE, 3×3): overlapping tiles of an image to the ALPHA² points of the transform.
-// x: n h w c; v: ALPHA² × tiles × row, of which this launch fills c channels from `before` on.
+// x: n h w c; v: ALPHA² × tiles × row, of which this launch fills c channels from `before` on; in f16 with HALF.
 // v[a, b, t, i] = Σ B[y, a]·B[x, b]·x[n, ty·TILE + y − top, tx·TILE + x − left, i]; GRADIENT: by A, over tiles that do not overlap.
 // A workgroup owns 64 (tile, 4 channels), an invocation one.
 //!use conv2d/winograd_lines.wgsl
@@ -22,7 +22,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> v: array<vec4<f32>>;
+//!if HALF
+enable f16;
+alias Point = vec4<f16>;
+//!else
+alias Point = vec4<f32>;
+//!end
+@group(0) @binding(1) var<storage, read_write> v: array<Point>;
 @group(0) @binding(2) var<uniform> p: Params;
 
 //!if GRADIENT
@@ -72,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
         ));
 //!for j in 0..ALPHA
-        v[${i*ALPHA+j}u * plane + place] = line.e$j;
+        v[${i*ALPHA+j}u * plane + place] = Point(line.e$j);
 //!end
     }
 //!end

@@ -1,5 +1,5 @@
 // Weights for Winograd F(TILE×TILE, 3×3), made once per change of the parameters.
-// weight: any layout by strides; u: ALPHA² × rows × columns, rows the input channels, columns the output channels (multiples of 4).
+// weight: any layout by strides; u: ALPHA² × rows × columns, rows the input channels, columns the output channels (multiples of 4); in f16 with HALF.
 // u[a, b, i, o] = Σ G[a, y]·G[b, x]·weight[first + o·per_o + i·per_i + y·per_y + x·per_x]; negative strides flip.
 // A workgroup owns 64 (input channel, 4 output channels), an invocation one.
 //!use conv2d/winograd_lines.wgsl
@@ -16,7 +16,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> weight: array<f32>;
-@group(0) @binding(1) var<storage, read_write> u: array<vec4<f32>>;
+//!if HALF
+enable f16;
+alias Point = vec4<f16>;
+//!else
+alias Point = vec4<f32>;
+//!end
+@group(0) @binding(1) var<storage, read_write> u: array<Point>;
 @group(0) @binding(2) var<uniform> p: Params;
 
 fn tap(at: i32) -> vec4<f32> {
@@ -41,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     {
         let line = spread_taps(Three(column0.e$i, column1.e$i, column2.e$i));
 //!for j in 0..ALPHA
-        u[${i*ALPHA+j}u * p.count + at] = line.e$j;
+        u[${i*ALPHA+j}u * p.count + at] = Point(line.e$j);
 //!end
     }
 //!end

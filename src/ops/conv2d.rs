@@ -2,8 +2,9 @@
 //! `y = (w ⋆ cat(x, second) + bias + temb + residual)·scale`.
 //!
 //! A dense layer is a 1×1 convolution over rows. Candidates: `gemm` for 1×1, `winograd4` and `winograd2` for 3×3, each with
-//! products of matrices by subgroups or by tiles in workgroup memory; `direct` holds pixels × channels in registers and uses
-//! no workgroup memory; `plain` computes one output at a time for every shape.
+//! products of matrices by subgroups or by tiles in workgroup memory; `implicit`, by such tiles too, for the other kernels and, in
+//! parts, for small images; `half` and `cooperative`, the same of operands rounded to f16, the latter by cooperative matrices;
+//! `direct` holds pixels × channels in registers and uses no workgroup memory; `plain` computes one output at a time for every shape.
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
@@ -15,7 +16,9 @@ use sum::{Has, Layout, Size, Sum};
 
 mod gemm;
 mod gradient;
+mod implicit;
 mod sum;
+mod tile;
 mod winograd;
 
 /// The geometry of a convolution (a cross-correlation, as in every framework). Zeros lie outside.

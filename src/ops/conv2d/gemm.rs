@@ -4,14 +4,15 @@ use crate::gpu::{Capabilities, DeviceKind};
 use crate::graph::{Arithmetic, Candidate, Launch, Operand};
 
 use super::sum::{Has, Size, Sum};
+use super::tile::Tile;
 
 /// How matrices are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gemm {
     /// By subgroups of 8, without workgroup memory: for software devices.
     Lanes,
-    /// By square tiles of this size in workgroup memory: for GPUs.
-    Tile(usize),
+    /// By tiles in workgroup memory: for GPUs.
+    Tile(Tile),
 }
 
 /// A batch of products `y = cat(a, second)·b`, with row-major operands.
@@ -25,6 +26,8 @@ pub(super) struct Product {
     /// Rows of an image.
     pub(super) image: usize,
     pub(super) scale: f32,
+    /// Whether a is stored as b is: in f16 where products are of f16. Activations never are.
+    pub(super) a_as_b: bool,
 }
 
 /// A batch of products `aᵀ·b` over chunks of rows.
@@ -50,38 +53,48 @@ impl Gemm {
         if device.kind == DeviceKind::Software && device.subgroups == Some((8, 8)) {
             all.push(Self::Lanes);
         }
-        all.push(Self::Tile(64));
-        all.push(Self::Tile(128));
+        all.push(Self::Tile(Tile::MEDIUM));
+        all.push(Self::Tile(Tile::LARGE));
         all
     }
 
-    /// For the tuner's record.
-    pub(super) fn name(self) -> String {
+    /// Class and variant, for the tuner's record, of a candidate of the class `own` unless its products round to f16.
+    pub(super) fn name(self, own: &'static str) -> (&'static str, String) {
         match self {
-            Self::Lanes => "lanes".into(),
-            Self::Tile(size) => format!("tile{size}"),
+            Self::Lanes => (own, "lanes".into()),
+            Self::Tile(tile) => (tile.class(own), tile.variant(own)),
         }
     }
 
     /// What is multiplied.
     pub(super) fn arithmetic(self) -> Arithmetic {
         match self {
-            Self::Lanes | Self::Tile(_) => Arithmetic::Single,
+            Self::Lanes => Arithmetic::Single,
+            Self::Tile(tile) => tile.arithmetic,
+        }
+    }
+
+    /// Bytes of an element of b.
+    pub(super) fn element(self) -> u64 {
+        match self {
+            Self::Lanes => 4,
+            Self::Tile(tile) => tile.element(),
         }
     }
 
     /// The launch of `product`: `has` says what follows the sum.
     pub(super) fn product(self, has: Has, product: Product, bind: impl Fn(Launch) -> Launch) -> Launch {
-        let Product { batch, m, k, n, image, scale } = product;
+        let Product { batch, m, k, n, image, scale, a_as_b } = product;
         let (launch, rows, columns) = match self {
             Self::Lanes => {
                 // Fewer rows where there are fewer; the order of a sum is the same for all, so n may decide.
                 let groups = if m > 24 { 4 } else { m.div_ceil(8).next_power_of_two().min(4) };
                 (Launch::new("conv2d/gemm_lanes.wgsl").constant("GROUPS", groups), 8 * groups, 32)
             }
-            Self::Tile(size) => {
-                let launch = Launch::new("conv2d/gemm_tile.wgsl").constant("BM", size).constant("BN", size);
-                (launch, size, size)
+            Self::Tile(tile) => {
+                let half = a_as_b && tile.arithmetic.is_reduced();
+                let launch = Launch::new("conv2d/gemm_tile.wgsl").constant("A_HALF", half.into());
+                (tile.constants(launch), tile.rows, tile.columns)
             }
         };
         let launch = bind(has.constants(launch));
@@ -95,14 +108,14 @@ impl Gemm {
             .flops(2.0 * (batch * m * n) as f64 * (k[0] + k[1]) as f64)
     }
 
-    /// The launch of `product` from operands `a`, `b` to `part`.
+    /// The launch of `product` from operands `a`, `b` to `part`, all of f32.
     pub(super) fn transposed(self, product: Transposed, [a, b, part]: [Operand; 3]) -> Launch {
         let Transposed { batch, k, m, n, chunk, add } = product;
         let (launch, size) = match self {
             Self::Lanes => (Launch::new("conv2d/gemm_lanes_t.wgsl"), 32),
-            Self::Tile(size) => {
-                let launch = Launch::new("conv2d/gemm_tile_t.wgsl").constant("BM", size).constant("BN", size);
-                (launch, size)
+            Self::Tile(Tile { rows, .. }) => {
+                let launch = Launch::new("conv2d/gemm_tile_t.wgsl").constant("BM", rows).constant("BN", rows);
+                (launch, rows)
             }
         };
         let (tiles_m, tiles_n) = (m.div_ceil(size), n.div_ceil(size));
@@ -142,11 +155,13 @@ impl Sum {
             n: self.c_out,
             image: h * w,
             scale: self.scale,
+            a_as_b: false,
         };
-        let (bytes, pack) = self.pack(self.c_out);
+        let (bytes, pack) = self.pack(self.c_out, gemm.element());
+        let (class, variant) = gemm.name("gemm");
         Some(Candidate {
-            class: "gemm",
-            variant: gemm.name(),
+            class,
+            variant,
             arithmetic: gemm.arithmetic(),
             prepared: vec![bytes],
             prepare: vec![pack],

@@ -5,6 +5,7 @@ use crate::graph::{Candidate, Io, Launch, Op, Operand};
 
 use super::gemm::{Gemm, Transposed};
 use super::sum::{FEW, Has, Layout, Size, Sum};
+use super::tile::Tile;
 use super::winograd::better_tile;
 use super::{Conv, Conv2d, STEM};
 
@@ -54,6 +55,9 @@ impl Op for GradInput {
                 ..sum
             };
             all.extend(flipped.ways(device));
+        } else {
+            // Most products are with zeros here, and all the same it takes far less time than one output after the other.
+            all.extend(Tile::all(self.c, device).iter().filter_map(|&tile| sum.implicit(tile, true)));
         }
         all.push(sum.plain(true));
         all
@@ -81,10 +85,23 @@ impl Op for GradWeight {
         let better = better_tile(self.conv.size);
         all.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
         all.extend(self.winograd(6 - better, gemms[0], device));
-        if self.conv.c1 + self.conv.c2 >= FEW && self.conv.c_out >= FEW {
-            all.push(self.direct(device));
-        } else {
-            all.insert(0, self.direct(device));
+        let direct = self.direct(device);
+        // Tiles for what has none by now; before the direct kernel where workgroup memory is what it says.
+        let implicit = match all.is_empty() {
+            true => vec![Tile::MEDIUM, Tile::LARGE],
+            false => Vec::new(),
+        };
+        let implicit = implicit.into_iter().filter_map(|tile| self.implicit(tile, device));
+        let few = self.conv.c1 + self.conv.c2 < FEW || self.conv.c_out < FEW;
+        match few || device.kind == DeviceKind::Software {
+            true => {
+                all.insert(if few { 0 } else { all.len() }, direct);
+                all.extend(implicit);
+            }
+            false => {
+                all.extend(implicit);
+                all.push(direct);
+            }
         }
         all
     }
@@ -92,6 +109,16 @@ impl Op for GradWeight {
     fn flops(&self, io: &Io) -> f64 {
         self.conv.flops(io)
     }
+}
+
+/// Into how many chunks, and of how many pixels, sums of `one` weights are cut: enough chunks to fill the device, none so short that
+/// the second stage costs more than the first, and partial sums that stay small beside the activations.
+pub(super) fn chunks(one: usize, pixels: usize, device: &Capabilities) -> (usize, usize) {
+    let tiles: usize = if device.kind == DeviceKind::Software { 64 } else { 4_096 };
+    let chunks = (tiles * 1_024 / one).clamp(1, pixels.div_ceil(256)).max(pixels / 4_096);
+    let chunks = chunks.min((32 << 20) / (4 * one)).max(1);
+    let chunk = pixels.div_ceil(chunks).next_multiple_of(2);
+    (pixels.div_ceil(chunk), chunk)
 }
 
 impl GradWeight {
@@ -159,7 +186,14 @@ impl GradWeight {
     }
 
     /// Second stage: sums `chunks` partial sums of taps × `rows` × `columns` into the weight's channels from `first` on.
-    fn sum_of_parts(&self, chunks: usize, rows: usize, columns: usize, first: usize, c_in: usize) -> Launch {
+    pub(super) fn sum_of_parts(
+        &self,
+        chunks: usize,
+        rows: usize,
+        columns: usize,
+        first: usize,
+        c_in: usize,
+    ) -> Launch {
         let c = &self.conv;
         let taps = c.kh * c.kw;
         let count = taps * c_in * c.c_out;
@@ -183,17 +217,11 @@ impl GradWeight {
             return None;
         }
         let pixels = c.size.n * c.size.h * c.size.w;
-        let tiles: usize = if device.kind == DeviceKind::Software { 64 } else { 4_096 };
         let mut workspace = 0;
         let mut launches = Vec::new();
         for (input, first, c_in) in [(1, 0, c.c1), (2, c.c1, c.c2)].into_iter().filter(|s| s.2 > 0) {
             let one = c_in * c.c_out;
-            // Enough chunks to fill the device, none so short that the second stage costs more than the first, and
-            // partial sums that stay small beside the activations.
-            let chunks = (tiles * 1_024 / one).clamp(1, pixels.div_ceil(256)).max(pixels / 4_096);
-            let chunks = chunks.min((32 << 20) / (4 * one)).max(1);
-            let chunk = pixels.div_ceil(chunks).next_multiple_of(2);
-            let chunks = pixels.div_ceil(chunk);
+            let (chunks, chunk) = chunks(one, pixels, device);
             workspace = workspace.max(4 * (one * chunks) as u64);
             let product = Transposed { batch: 1, k: pixels, m: c_in, n: c.c_out, chunk, add: false };
             let operands = [Operand::Input(input), Operand::Input(0), Operand::Workspace(0)];
@@ -201,8 +229,7 @@ impl GradWeight {
             launches.push(self.sum_of_parts(chunks, c_in, c.c_out, first, c_in));
         }
         let mut candidate = Candidate::plain(launches).with_workspaces(vec![workspace]);
-        candidate.class = "gemm";
-        candidate.variant = gemm.name();
+        (candidate.class, candidate.variant) = gemm.name("gemm");
         Some(candidate)
     }
 }

@@ -1,10 +1,11 @@
 //! The sum of taps × channels that a forward pass and a gradient by an input have in common, and its kernels.
 
-use crate::gpu::{Capabilities, Const};
+use crate::gpu::{Capabilities, Const, DeviceKind};
 use crate::graph::{Arithmetic, Candidate, Launch, Operand, Value};
 
 use super::Epilogue;
 use super::gemm::Gemm;
+use super::tile::Tile;
 use super::winograd::better_tile;
 
 /// Fewer channels than this go to the direct kernel unless a measurement says otherwise.
@@ -71,11 +72,13 @@ impl Has {
 
     /// Inputs, weight, what follows the sum, and the output.
     pub(super) fn operands(self, launch: Launch, weight: Operand) -> Launch {
-        let mut launch = launch.read(Operand::Input(0));
-        if self.second {
-            launch = launch.read(Operand::Input(1));
-        }
-        self.epilogue(launch.read(weight))
+        self.epilogue(self.sources(launch).read(weight))
+    }
+
+    /// The one or two inputs.
+    pub(super) fn sources(self, launch: Launch) -> Launch {
+        let launch = launch.read(Operand::Input(0));
+        if self.second { launch.read(Operand::Input(1)) } else { launch }
     }
 
     /// What follows the sum, and the output.
@@ -108,7 +111,7 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    fn flops(&self) -> f64 {
+    pub(super) fn flops(&self) -> f64 {
         let outputs = (self.size.n * self.size.ho * self.size.wo * self.c_out) as f64;
         2.0 * outputs * ((self.c1 + self.c2) * self.kh * self.kw) as f64
     }
@@ -150,7 +153,7 @@ impl Sum {
         let oc = if self.c_out > 4 { 2 } else { 1 };
         let columns = self.c_out.next_multiple_of(4 * oc);
         let (r1, r2) = (self.c1.next_multiple_of(4), self.c2.next_multiple_of(4));
-        let (bytes, pack) = self.pack(columns);
+        let (bytes, pack) = self.pack(columns, 4);
         let blocks = n * ho * wo.div_ceil(px) * (columns / (4 * oc));
         let signed = |v: i32| Const::I32(v);
         let launch = self
@@ -195,11 +198,12 @@ impl Sum {
         }
     }
 
-    /// Weights as taps × input channels × `columns`, both channels rounded up: their bytes and the launch.
-    pub(super) fn pack(&self, columns: usize) -> (u64, Launch) {
+    /// Weights as taps × input channels × `columns`, both channels rounded up, of elements of 4 or 2 bytes: their bytes and the launch.
+    pub(super) fn pack(&self, columns: usize, element: u64) -> (u64, Launch) {
         let (r1, r2) = (self.c1.next_multiple_of(4), self.c2.next_multiple_of(4));
         let count = self.kh * self.kw * (r1 + r2) * columns;
         let mut pack = Launch::new("conv2d/pack.wgsl")
+            .constant("HALF", (element == 2).into())
             .read(Operand::Input(self.has.weight()))
             .write(Operand::Prepared(0));
         for word in [count, r1 + r2, columns, self.kw, self.c1, r1, self.c2, self.c_out] {
@@ -208,22 +212,42 @@ impl Sum {
         for word in self.strides {
             pack = pack.word(word as usize);
         }
-        (4 * count as u64, pack.grid(count.div_ceil(64), 1, 1))
+        (element * count as u64, pack.grid(count.div_ceil(64), 1, 1))
     }
 
     /// The ways to compute it without a gradient's gaps, the heuristic's choice first; none of them claims every shape.
     pub(super) fn ways(&self, device: &Capabilities) -> Vec<Candidate> {
         let gemms = Gemm::all(device);
-        let mut fast: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g)).collect();
         let better = better_tile(self.size);
+        let mut fast: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g)).collect();
         fast.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
         fast.extend(self.winograd(6 - better, gemms[0], device));
         let direct = self.direct();
+        // A Winograd convolution multiplies least, and no device is known to prefer another by the same products of matrices. Without one,
+        // GPUs want the tiles of `implicit`; on a processor that plays a GPU, which has no workgroup memory, `direct` is twice as fast.
+        let tiles = Tile::all(self.c_out, device);
+        let implicit = tiles.iter().filter_map(|&tile| self.implicit(tile, false)).chain(self.split());
         // With few channels the transforms, and the unused columns of a tile, cost more than they save.
-        if self.c1 + self.c2 >= FEW && self.c_out >= FEW {
-            fast.push(direct);
-        } else {
-            fast.insert(0, direct);
+        let few = self.c1 + self.c2 < FEW || self.c_out < FEW;
+        match (few, device.kind) {
+            (true, _) => {
+                fast.insert(0, direct);
+                fast.extend(implicit);
+            }
+            (false, DeviceKind::Software) => {
+                fast.push(direct);
+                fast.extend(implicit);
+            }
+            (false, _) => {
+                fast.extend(implicit);
+                fast.push(direct);
+            }
+        }
+        // Taken by name only. F(4,3) is left out: its transforms lose 3 of the 11 bits.
+        for tile in Tile::reduced(device) {
+            let gemm = Gemm::Tile(tile);
+            fast.extend(self.winograd(2, gemm, device).or_else(|| self.gemm(gemm)));
+            fast.extend(self.implicit(tile, false));
         }
         fast
     }

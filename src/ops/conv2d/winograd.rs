@@ -52,11 +52,12 @@ impl Tiling {
 
     /// Tiles of `x` (`h`×`w`, `c` channels) from `first` on to the points, behind `before` channels of rows of `row`.
     fn spread(self, [x, v]: [Operand; 2], source: Source, (first, tiles): (usize, usize)) -> Launch {
-        let Source { h, w, c, row, before, top, left, gradient } = source;
+        let Source { h, w, c, row, before, top, left, gradient, half } = source;
         let count = tiles * c / 4;
         let launch = self
             .constants(Launch::new("conv2d/winograd_spread.wgsl"))
             .constant("GRADIENT", gradient.into())
+            .constant("HALF", half.into())
             .constant("PATCH", if gradient { self.tile } else { self.tile + 2 })
             .read(x)
             .write(v);
@@ -83,6 +84,8 @@ struct Source {
     left: i32,
     /// Of tiles of grad_y, which do not overlap.
     gradient: bool,
+    /// To f16.
+    half: bool,
 }
 
 /// The tile that needs fewer multiplications; the larger where both need the same.
@@ -102,8 +105,9 @@ impl Sum {
         let same = (self.kh, self.kw, self.stride, self.dilation) == (3, 3, 1, 1) && self.in_fours();
         let (c_in, c_out) = (self.c1 + self.c2, self.c_out);
         let tiling = Tiling::new(tile, [n, ho, wo], c_in + c_out);
-        let bytes = |floats: usize| 4 * (tiling.points() * floats) as u64;
-        let weights = bytes(c_in * c_out);
+        let half = gemm.arithmetic().is_reduced();
+        let bytes = |element: u64, numbers: usize| element * (tiling.points() * numbers) as u64;
+        let weights = bytes(gemm.element(), c_in * c_out);
         if !same || weights > device.max_binding {
             return None;
         }
@@ -111,6 +115,7 @@ impl Sum {
         let count = c_in * c_out / 4;
         let mut pack = tiling
             .constants(Launch::new("conv2d/winograd_weight.wgsl"))
+            .constant("HALF", half.into())
             .read(Operand::Input(self.has.weight()))
             .write(Operand::Prepared(0))
             .word(count)
@@ -123,7 +128,7 @@ impl Sum {
             let mut before = 0;
             for (i, c) in [self.c1, self.c2].into_iter().enumerate().filter(|&(_, c)| c > 0) {
                 let (top, left) = (self.top, self.left);
-                let source = Source { h, w, c, row: c_in, before, top, left, gradient: false };
+                let source = Source { h, w, c, row: c_in, before, top, left, gradient: false, half };
                 launches.push(tiling.spread(
                     [Operand::Input(i), Operand::Workspace(0)],
                     source,
@@ -138,6 +143,7 @@ impl Sum {
                 n: c_out,
                 image: tiles,
                 scale: 1.0,
+                a_as_b: true,
             };
             launches.push(gemm.product(Has::default(), product, |l| {
                 l.read(Operand::Workspace(0)).read(Operand::Prepared(0)).write(Operand::Workspace(1))
@@ -155,13 +161,14 @@ impl Sum {
                     .flops((8 * tiling.points() * tiles * c_out) as f64),
             );
         }
+        let (class, variant) = gemm.name(class(tile));
         Some(Candidate {
-            class: class(tile),
-            variant: gemm.name(),
+            class,
+            variant,
             arithmetic: gemm.arithmetic(),
             prepared: vec![weights],
             prepare: vec![pack.grid(count.div_ceil(64), 1, 1)],
-            workspaces: vec![bytes(tiling.chunk * c_in), bytes(tiling.chunk * c_out)],
+            workspaces: vec![bytes(gemm.element(), tiling.chunk * c_in), bytes(4, tiling.chunk * c_out)],
             launches,
         })
     }
@@ -186,14 +193,24 @@ impl GradWeight {
         for (first, tiles) in tiling.chunks() {
             let mut before = 0;
             for (i, channels) in [c.c1, c.c2].into_iter().enumerate().filter(|&(_, c)| c > 0) {
-                let source = Source { h, w, c: channels, row: c_in, before, top, left, gradient: false };
+                let source =
+                    Source { h, w, c: channels, row: c_in, before, top, left, gradient: false, half: false };
                 let operands = [Operand::Input(1 + i), Operand::Workspace(0)];
                 launches.push(tiling.spread(operands, source, (first, tiles)));
                 before += channels;
             }
             let c_out = c.c_out;
-            let source =
-                Source { h: ho, w: wo, c: c_out, row: c_out, before: 0, top: 0, left: 0, gradient: true };
+            let source = Source {
+                h: ho,
+                w: wo,
+                c: c_out,
+                row: c_out,
+                before: 0,
+                top: 0,
+                left: 0,
+                gradient: true,
+                half: false,
+            };
             launches.push(tiling.spread([Operand::Input(0), Operand::Workspace(1)], source, (first, tiles)));
             let product = Transposed {
                 batch: tiling.points(),
@@ -222,8 +239,7 @@ impl GradWeight {
         );
         let workspaces = vec![bytes(tiling.chunk * c_in), bytes(tiling.chunk * c.c_out), sums];
         let mut candidate = Candidate::plain(launches).with_workspaces(workspaces);
-        candidate.class = class(tile);
-        candidate.variant = gemm.name();
+        (candidate.class, candidate.variant) = gemm.name(class(tile));
         Some(candidate)
     }
 }

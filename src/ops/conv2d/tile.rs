@@ -1,0 +1,129 @@
+//! Tiles of matrix products in workgroup memory: what `shaders/conv2d/tile.wgsl` is told.
+
+use crate::gpu::{Capabilities, DeviceKind};
+use crate::graph::{Arithmetic, Launch};
+
+/// A tile of a product, and what its operands are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) arithmetic: Arithmetic,
+    /// Invocations of the device's largest subgroups, which own cooperative matrices.
+    subgroup: usize,
+}
+
+impl Tile {
+    /// For integrated GPUs, whose cores hold few registers and little workgroup memory.
+    pub(super) const SMALL: Self = Self::of(32, 64);
+    pub(super) const MEDIUM: Self = Self::of(64, 64);
+    /// For discrete GPUs: most products for each number that is read.
+    pub(super) const LARGE: Self = Self::of(128, 128);
+
+    const fn of(rows: usize, columns: usize) -> Self {
+        Self { rows, columns, arithmetic: Arithmetic::Single, subgroup: 32 }
+    }
+
+    /// The same with operands of f16.
+    pub(super) fn half(self) -> Self {
+        Self { arithmetic: Arithmetic::Half, ..self }
+    }
+
+    /// The same by cooperative matrices: the device's, or where it has none those of Vulkan, so that what is lacking can be said.
+    pub(super) fn cooperative(self, device: &Capabilities) -> Self {
+        let arithmetic = Arithmetic::Cooperative(device.cooperative.unwrap_or(16));
+        let subgroup = device.subgroups.map_or(32, |(_, largest)| largest as usize);
+        Self { arithmetic, subgroup, ..self }
+    }
+
+    /// The tiles for a product, the heuristic's choice first. Discrete GPUs live on the large one, which reads least; where it would cover
+    /// more columns than there are, and on integrated GPUs, smaller ones leave fewer invocations idle and keep more groups at once.
+    pub(super) fn all(columns: usize, device: &Capabilities) -> [Self; 3] {
+        match device.kind {
+            DeviceKind::Discrete | DeviceKind::Virtual if columns > 64 => {
+                [Self::LARGE, Self::MEDIUM, Self::SMALL]
+            }
+            DeviceKind::Discrete | DeviceKind::Virtual => [Self::MEDIUM, Self::SMALL, Self::LARGE],
+            DeviceKind::Integrated | DeviceKind::Software => [Self::SMALL, Self::MEDIUM, Self::LARGE],
+        }
+    }
+
+    /// Those that round to f16. A large tile of cooperative matrices takes more workgroup memory than every device has.
+    pub(super) fn reduced(device: &Capabilities) -> Vec<Self> {
+        let mut all = vec![Self::MEDIUM.half(), Self::LARGE.half(), Self::MEDIUM.cooperative(device)];
+        if device.workgroup_memory >= 32 << 10 {
+            all.push(Self::LARGE.cooperative(device));
+        }
+        all
+    }
+
+    pub(super) fn name(self) -> String {
+        match self {
+            Self { rows, columns, .. } if rows == columns => format!("tile{rows}"),
+            Self { rows, columns, .. } => format!("tile{rows}x{columns}"),
+        }
+    }
+
+    /// The class of a candidate whose products these are: its own, unless they round.
+    pub(super) fn class(self, own: &'static str) -> &'static str {
+        match self.arithmetic {
+            Arithmetic::Single => own,
+            Arithmetic::Half => "half",
+            Arithmetic::Cooperative(_) => "cooperative",
+        }
+    }
+
+    /// What tells it from others of its class.
+    pub(super) fn variant(self, own: &'static str) -> String {
+        match self.arithmetic {
+            Arithmetic::Single => self.name(),
+            Arithmetic::Half | Arithmetic::Cooperative(_) => format!("{own} {}", self.name()),
+        }
+    }
+
+    /// Bytes of a stored operand's element.
+    pub(super) fn element(self) -> u64 {
+        if self.arithmetic.is_reduced() { 2 } else { 4 }
+    }
+
+    /// Quads of columns of an invocation: 8×8 sums where tiles are large, 8×4 where more invocations are needed to load them.
+    fn quads(self) -> usize {
+        if self.columns > 64 { 2 } else { 1 }
+    }
+
+    fn threads(self) -> usize {
+        self.rows / 8 * self.columns / (4 * self.quads())
+    }
+
+    /// Channels of a step. Cooperative matrices are through with 16 too soon to be worth two barriers.
+    pub(super) fn channels(self) -> usize {
+        if matches!(self.arithmetic, Arithmetic::Cooperative(_)) { 32 } else { 16 }
+    }
+
+    /// Quads of a step's channels that an invocation loads.
+    pub(super) fn loads(self) -> usize {
+        self.rows * self.channels() / 4 / self.threads()
+    }
+
+    pub(super) fn constants(self, launch: Launch) -> Launch {
+        let threads = self.threads();
+        let launch = launch
+            .constant("BM", self.rows)
+            .constant("BN", self.columns)
+            .constant("BK", self.channels())
+            .constant("QN", self.quads())
+            .constant("THREADS", threads)
+            .constant("HALF", self.arithmetic.is_reduced().into());
+        let Arithmetic::Cooperative(edge) = self.arithmetic else { return launch.constant("COOP", 0) };
+        // Subgroups stand in two rows, and each has as many matrices as the next.
+        let subgroups = (threads / self.subgroup).clamp(1, threads / 32);
+        let down = subgroups.min(2);
+        let across = subgroups / down;
+        launch
+            .constant("COOP", edge as usize)
+            .constant("SUBGROUPS", subgroups)
+            .constant("SUBGROUPS_ACROSS", across)
+            .constant("ACC_M", self.rows / down / edge as usize)
+            .constant("ACC_N", self.columns / across / edge as usize)
+    }
+}
