@@ -286,6 +286,20 @@ fn a_plan_gives_the_same_bits_twice_and_cut() {
     assert!(whole == run(Some(Duration::from_nanos(1))), "cut as far as it goes, other bits");
 }
 
+/// The shaders' own bounds checks find nothing to change: bits are the same with them and without.
+#[test]
+fn runtime_checks_change_no_bit() {
+    let (Some(gpu), network) = (harness::gpu(), network(3).unwrap()) else { return };
+    let checked =
+        Gpu::open(&Options { checked: true, ..Options::default() }).expect("the device opened a moment ago");
+    let run = |gpu: &Gpu| {
+        let mut plan = network.plan(gpu).unwrap();
+        plan.run().unwrap();
+        network.bits(&plan).unwrap()
+    };
+    assert!(run(gpu) == run(&checked));
+}
+
 #[test]
 fn two_plans_share_a_parameter_set() {
     let Some(gpu) = harness::gpu() else { return };

@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use langevin::Result;
 use langevin::graph::{Choice, Graph, Resources, Value};
-use langevin::ops::broadcast::{add_images, scale_images};
+use langevin::likelihood::likelihood;
+use langevin::ops::broadcast::{add_images, combine_images, scale_images};
+use langevin::ops::elementwise::{combine, mul};
 use langevin::ops::lookup::{Table, column};
+use langevin::ops::reciprocal::reciprocal;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
 use langevin::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
 use langevin::sampling::moments::{GaussianData, Moments};
+use langevin::sampling::ode::OdeDraft;
+use langevin::sampling::prior::{Probe, prior, probe};
+use langevin::sampling::rk45::Tolerance;
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
 use langevin::score::{At, ScoreFn};
 use langevin::sde::{Marginal, Sde, SubVp, TimeConditioning, Ve, Vp};
@@ -77,32 +83,103 @@ fn samples(score: &dyn ScoreFn, method: Method<'_>, seed: u64) -> Option<Vec<f32
     sampler.run(&images, &mut |_| true).unwrap()
 }
 
-#[test]
-fn predictors_and_correctors_have_the_moments_of_their_recursion() {
+/// Fails unless the samples of every defined pair have the moments of their recursion.
+fn compare_pairs(time: TimeConditioning, n_steps_each: usize, probability_flow: bool) {
+    let mut pairs = 0;
     // Enough steps for VP's chain, whose β_max/N must stay below 1.
     for (s, sde) in sdes(60).into_iter().enumerate() {
         for (p, predictor) in Predictor::ALL.into_iter().enumerate() {
             for (c, corrector) in Corrector::ALL.into_iter().enumerate() {
                 let options = PcOptions {
-                    time: TimeConditioning::Continuous,
+                    time,
                     predictor,
                     corrector,
                     snr: 0.16,
-                    n_steps_each: 1,
-                    probability_flow: false,
-                    denoise: true,
+                    n_steps_each,
+                    probability_flow,
+                    denoise: !probability_flow,
                     t_eps: sde.default_t_eps(),
                     sde: sde.clone(),
                 };
-                // Ancestral sampling is not defined for sub-VP.
+                // Ancestral sampling is not defined for sub-VP, nor for the probability flow.
                 let Ok(table) = PcTable::new(&options) else { continue };
                 let d = SHAPE[1..].iter().product();
                 let expected = table.moments(DATA, Moments::prior(table.prior_std), d);
                 let score = GaussianScore::new(table.rows.iter().map(|r| r.marginal));
                 let method = Method::Pc { table: &table, norm: Norm::Batch, constraint: None };
-                let seed = (s * 100 + p * 10 + c) as u64;
+                let seed = (s * 100 + p * 10 + c + 1000 * n_steps_each) as u64;
                 let Some(samples) = samples(&score, method, seed) else { return };
-                assert_moments(&format!("{} {predictor} {corrector}", sde.name()), &samples, expected);
+                let name = format!("{} {predictor} {corrector}, {n_steps_each} steps", sde.name());
+                assert_moments(&name, &samples, expected);
+                pairs += 1;
+            }
+        }
+    }
+    assert_eq!(pairs, if probability_flow { 3 * 9 } else { 3 * 12 - 3 });
+}
+
+#[test]
+fn predictors_and_correctors_have_the_moments_of_their_recursion() {
+    compare_pairs(TimeConditioning::Continuous, 1, false);
+}
+
+#[test]
+fn several_corrector_steps_and_discrete_times_have_the_moments_of_their_recursion() {
+    compare_pairs(TimeConditioning::Discrete { levels: 60 }, 3, false);
+}
+
+#[test]
+fn probability_flow_predictors_have_the_moments_of_their_recursion() {
+    compare_pairs(TimeConditioning::Continuous, 2, true);
+}
+
+/// The score of data N(0, s²) as a function of σ(t): −x over s²·α² + σ², where α² is 1 for VE, 1 − σ² for VP and 1 − σ for
+/// sub-VP.
+#[derive(Debug)]
+struct FlowScore {
+    /// The variance of x_t: the first, and what σ and σ² are multiplied by.
+    variance: [f32; 3],
+}
+
+impl ScoreFn for FlowScore {
+    fn score(&self, graph: &mut Graph, x: Value, at: At) -> Result<Value> {
+        let [constant, linear, square] = self.variance;
+        let std = at.std(graph)?;
+        let squared = mul(graph, std, std)?;
+        let one = graph.constant("one", [at.n], &vec![1.0; at.n]);
+        let variance = combine(graph, &[(one, constant), (std, linear), (squared, square)])?;
+        let inverse = reciprocal(graph, variance, f32::MIN_POSITIVE)?;
+        combine_images(graph, &[(x, inverse, -1.0)])
+    }
+}
+
+/// The divergence of a field that scales x is exact with a probe of ±1, and the density of the data is known: bits per
+/// dimension come out as those of N(0, s²) but for what the prior and t_eps leave out.
+#[test]
+fn bits_per_dimension_of_gaussian_data_are_exact() {
+    let Some(gpu) = harness::device() else { return };
+    const S2: f64 = 0.25;
+    let shape = [3, 8, 8, 3];
+    let (n, d) = (shape[0], 192);
+    let images: Vec<ImageSeed> = (0..n as u32).map(|image| ImageSeed { seed: 3, image }).collect();
+    let data = prior(gpu, &images, [8, 8, 3], S2.sqrt()).unwrap();
+    let probe = probe(gpu, &images, [8, 8, 3], Probe::Rademacher, 0).unwrap();
+    let s2 = S2 as f32;
+    let variances = [[s2, 0.0, 1.0], [s2, 0.0, 1.0 - s2], [s2, -s2, 1.0]];
+    for (sde, variance) in sdes(1000).into_iter().zip(variances) {
+        for centered in [false, true] {
+            let draft = OdeDraft::new(gpu, &FlowScore { variance }, shape, true, Choice::Heuristic).unwrap();
+            let mut ode = draft.build(gpu, Resources::new(), &sde, TimeConditioning::Continuous).unwrap();
+            ode.set_probe(&probe).unwrap();
+            ode.set(&data).unwrap();
+            let tolerance = Tolerance::new(1e-5, 1e-5).unwrap();
+            let got = likelihood(&mut ode, &sde, tolerance, 1e-5, centered, |_| ()).unwrap();
+            for (image, bits) in data.chunks(d).zip(&got.bits_per_dim) {
+                let squares: f64 = image.iter().map(|&v| f64::from(v).powi(2)).sum();
+                let logp = -0.5 * (squares / S2 + d as f64 * (std::f64::consts::TAU * S2).ln());
+                let offset = if centered { 7.0 } else { 8.0 };
+                let exact = -logp / (d as f64 * std::f64::consts::LN_2) + offset;
+                assert!((bits - exact).abs() < 1e-3, "{}: {bits}, exactly {exact}", sde.name());
             }
         }
     }

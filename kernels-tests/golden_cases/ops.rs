@@ -55,7 +55,7 @@ fn trace(layer: &mut Layer<'_>, op: &str, config: &Fields<'_>) -> Result<Value, 
         "instancenorm" => {
             config.usize("channels")?;
             let x = layer.input("x")?;
-            instance_norm(&mut layer.graph, x).map_err(problem)
+            instance_norm(&mut layer.graph, x, instance_norm::NORM_EPS).map_err(problem)
         }
         "instancenorm_plus" => {
             config.usize("channels")?;

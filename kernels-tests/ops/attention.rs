@@ -28,6 +28,9 @@ fn cases() -> Vec<OpCase> {
     cases.push(case(&[2, 1024, 8], 1.0).heavy());
     // More images than one group of scores holds.
     cases.push(case(&[3, 2500, 4], 1.0).heavy());
+    // The most positions whose scores are kept, those of 64², and more than that.
+    cases.push(case(&[1, 4096, 4], 1.0).heavy());
+    cases.push(case(&[1, 4225, 1], 1.0).heavy());
     cases
 }
 

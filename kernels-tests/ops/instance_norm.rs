@@ -2,7 +2,7 @@
 
 use langevin::graph::Graph;
 use langevin::ops::instance_norm::{
-    conditional_instance_norm_plus, instance_norm, instance_norm_plus, variance_norm,
+    NORM_EPS, conditional_instance_norm_plus, instance_norm, instance_norm_plus, variance_norm,
 };
 
 use crate::harness::OpCase;
@@ -25,7 +25,7 @@ fn cases() -> Vec<OpCase> {
     let mut cases = Vec::new();
     for &shape in SHAPES {
         let x = Tensor::normal(&shape, 1);
-        cases.push(plain(x.clone()));
+        cases.push(plain(x.clone(), NORM_EPS));
         for bias in [true, false] {
             cases.push(plus(x.clone(), bias));
             cases.push(conditional(x.clone(), bias));
@@ -34,18 +34,21 @@ fn cases() -> Vec<OpCase> {
     }
     // Variances that the constant added to them outweighs.
     let tiny = Tensor::normal(&[2, 4, 4, 8], 1).scaled(1e-3);
-    cases.extend([plain(tiny.clone()), plus(tiny.clone(), true), variance(tiny)]);
+    cases.extend([plain(tiny.clone(), NORM_EPS), plus(tiny.clone(), true), variance(tiny)]);
+    // The epsilon that plain instance norm has at the end of the authors' NCSNv2: its number of noise levels.
+    cases.push(plain(Tensor::normal(&[2, 5, 4, 6], 1), 10.0));
     cases
 }
 
-fn plain(x: Tensor) -> OpCase {
+fn plain(x: Tensor, norm_eps: f32) -> OpCase {
+    let wide = f64::from(norm_eps);
     OpCase::new(
-        format!("plain {:?}", x.shape),
+        format!("plain {:?}, norm_eps {norm_eps}", x.shape),
         vec![x],
-        |g, v| instance_norm(g, v[0]),
-        |t| reference::plain(&t[0]),
+        move |g, v| instance_norm(g, v[0], norm_eps),
+        move |t| reference::plain(&t[0], wide),
     )
-    .gradient(|t, grad| vec![reference::plain_backward(&t[0], grad)])
+    .gradient(move |t, grad| vec![reference::plain_backward(&t[0], wide, grad)])
     .per_image(&[0])
 }
 
@@ -128,7 +131,7 @@ fn wrong_shapes_are_refused() {
     let (six, five, single) = (g.input("six", [6]), g.input("five", [5]), g.input("single", [1]));
     let rows = g.input("rows", [2, 19]);
     let refused = [
-        instance_norm(&mut g, six),
+        instance_norm(&mut g, six, NORM_EPS),
         instance_norm_plus(&mut g, x, six, five, None),
         instance_norm_plus(&mut g, one, single, single, None),
         conditional_instance_norm_plus(&mut g, x, rows),

@@ -8,20 +8,20 @@ use super::{Tensor, assert_gradient};
 pub const NORM_EPS: f64 = 1e-5;
 
 /// Instance norm without an affine map: every channel of every image by itself, biased variance.
-pub fn plain(x: &Tensor) -> Tensor {
+pub fn plain(x: &Tensor, norm_eps: f64) -> Tensor {
     let c = x.nhwc()[3];
-    norm(c).forward(x, &Tensor::full(&[c], 1.0), &Tensor::zeros(&[c]))
+    norm(c, norm_eps).forward(x, &Tensor::full(&[c], 1.0), &Tensor::zeros(&[c]))
 }
 
 /// The gradient of [`plain`].
-pub fn plain_backward(x: &Tensor, grad_y: &Tensor) -> Tensor {
+pub fn plain_backward(x: &Tensor, norm_eps: f64, grad_y: &Tensor) -> Tensor {
     let c = x.nhwc()[3];
-    let [grad, _, _] = norm(c).backward(x, &Tensor::full(&[c], 1.0), &Tensor::zeros(&[c]), grad_y);
+    let [grad, _, _] = norm(c, norm_eps).backward(x, &Tensor::full(&[c], 1.0), &Tensor::zeros(&[c]), grad_y);
     grad
 }
 
-fn norm(groups: usize) -> GroupNorm {
-    GroupNorm { groups, norm_eps: NORM_EPS, silu: false }
+fn norm(groups: usize, norm_eps: f64) -> GroupNorm {
+    GroupNorm { groups, norm_eps, silu: false }
 }
 
 /// The means of every channel, `n c`.
@@ -53,7 +53,7 @@ fn standardised(means: &Tensor) -> (Tensor, Vec<f64>) {
 pub fn plus(x: &Tensor, gamma: &Tensor, alpha: &Tensor, beta: &Tensor) -> Tensor {
     let [_, h, w, c] = x.nhwc();
     let (means, _) = standardised(&channel_means(x));
-    let mut y = plain(x);
+    let mut y = plain(x, NORM_EPS);
     for (at, value) in y.data.iter_mut().enumerate() {
         let row = at / (h * w * c) * c + at % c;
         *value = gamma.data[row] * (*value + alpha.data[row] * means.data[row]) + beta.data[row];
@@ -65,7 +65,7 @@ pub fn plus(x: &Tensor, gamma: &Tensor, alpha: &Tensor, beta: &Tensor) -> Tensor
 pub fn plus_backward(x: &Tensor, gamma: &Tensor, alpha: &Tensor, grad_y: &Tensor) -> [Tensor; 4] {
     let [n, h, w, c] = x.nhwc();
     let (means, inverse) = standardised(&channel_means(x));
-    let normed = plain(x);
+    let normed = plain(x, NORM_EPS);
     let zeros = || Tensor::zeros(&[n, c]);
     let (mut grad_gamma, mut grad_alpha, mut grad_beta, mut grad_means) =
         (zeros(), zeros(), zeros(), zeros());
@@ -85,7 +85,7 @@ pub fn plus_backward(x: &Tensor, gamma: &Tensor, alpha: &Tensor, grad_y: &Tensor
         let dot = row.iter().zip(standard).map(|(g, s)| g * s).sum::<f64>() / (c - 1) as f64;
         row.iter_mut().zip(standard).for_each(|(g, s)| *g = inverse[image] * (*g - mean - s * dot));
     }
-    let mut grad_x = plain_backward(x, &grad_normed);
+    let mut grad_x = plain_backward(x, NORM_EPS, &grad_normed);
     for (at, value) in grad_x.data.iter_mut().enumerate() {
         *value += grad_means.data[at / (h * w * c) * c + at % c] / (h * w) as f64;
     }
@@ -137,7 +137,13 @@ pub fn variance_backward(x: &Tensor, alpha: &Tensor, grad_y: &Tensor) -> [Tensor
 fn gradient_is_right() {
     let x = Tensor::normal(&[2, 3, 2, 4], 1);
     let rows = [2, 3, 4].map(|seed| Tensor::normal(&[2, 4], seed));
-    assert_gradient(std::slice::from_ref(&x), |i| plain(&i[0]), |i, g| vec![plain_backward(&i[0], g)]);
+    for norm_eps in [NORM_EPS, 10.0] {
+        assert_gradient(
+            std::slice::from_ref(&x),
+            |i| plain(&i[0], norm_eps),
+            |i, g| vec![plain_backward(&i[0], norm_eps, g)],
+        );
+    }
     let inputs = [&[x.clone()][..], &rows].concat();
     assert_gradient(
         &inputs,

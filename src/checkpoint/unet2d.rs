@@ -92,10 +92,13 @@ pub fn spec(config: &UNetConfig) -> Result<UnetSpec> {
             output_scale: if skip { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 },
             temb_channels: Some(4 * nf),
         },
+        // The library takes `act_fn` for the blocks alone.
+        outer_activation: Activation::Silu,
         groups: NormGroups {
             blocks,
             attention: if skip { Groups::Fixed(SKIP_ATTENTION_GROUPS) } else { blocks },
             mid: named.unwrap_or(Groups::Quarter),
+            heads: blocks,
             skip_alone_in_quarters: skip,
         },
         mid_output_scale: 1.0 / config.mid_block_scale_factor,

@@ -106,7 +106,11 @@ impl RefineNet {
         let mut manifest = Manifest::default();
         let mut root = manifest.root();
         let begin_conv = Conv2d::torch(&mut root.at("begin_conv"), image_channels, nf, 3, 1, true);
-        let normalizer = Norm::new(&mut root.at("normalizer"), norm, nf);
+        let normalizer = match norm {
+            // The authors call every kind with (channels, num_scales), and plain instance norm takes the second for its epsilon.
+            NormKind::Instance => Norm::Instance { norm_eps: model.num_scales as f32 },
+            _ => Norm::new(&mut root.at("normalizer"), norm, nf),
+        };
         let end_conv = Conv2d::torch(&mut root.at("end_conv"), nf, image_channels, 3, 1, true);
         let mut blocks = Vec::new();
         for &(name, c_in, c_out, down, dilation) in stages {

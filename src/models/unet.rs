@@ -113,7 +113,7 @@ impl Unet {
         let (up, channels) = build_up(&mut root, &spec, skips, channels)?;
         let head = match spec.output_pyramid {
             OutputPyramid::Skip => None,
-            _ => Some(build_head(&mut root, &spec, ("norm_out", "conv_out"), channels, spec.num_channels)?),
+            _ => Some(build_head(&mut root, &spec, spec.groups.mid, ("norm_out", "conv_out"), channels)?),
         };
         Ok(Self { spec, manifest, fourier, time, conv_in, down, mid, up, head })
     }
@@ -237,17 +237,13 @@ fn build_up(
         let output = match spec.output_pyramid {
             OutputPyramid::None => None,
             OutputPyramid::Skip => {
-                let (norm, conv) = build_head(
-                    &mut scope,
-                    spec,
-                    ("output.norm", "output.conv"),
-                    channels,
-                    spec.num_channels,
-                )?;
+                let groups = if level == 0 { spec.groups.mid } else { spec.groups.heads };
+                let names = ("output.norm", "output.conv");
+                let (norm, conv) = build_head(&mut scope, spec, groups, names, channels)?;
                 Some(OutputMerge::Head(norm, conv))
             }
             OutputPyramid::Residual if level == coarsest => {
-                let norm = group_norm(&mut scope.module("output.norm"), spec, channels)?;
+                let norm = group_norm(&mut scope.module("output.norm"), spec, spec.groups.mid, channels)?;
                 let conv = Conv2d::conv3x3(&mut scope.module("output.conv"), channels, channels, 1.0);
                 Some(OutputMerge::Head(norm, conv))
             }
@@ -267,20 +263,21 @@ fn build_up(
     Ok((levels, channels))
 }
 
-/// Norm and convolution to `c_out` channels.
+/// Norm and convolution to an image.
 fn build_head(
     scope: &mut Scope<'_>,
     spec: &UnetSpec,
+    groups: Groups,
     (norm, conv): (&str, &str),
     channels: usize,
-    c_out: usize,
 ) -> Result<(GroupNorm, Conv2d)> {
-    let norm = group_norm(&mut scope.module(norm), spec, channels)?;
-    Ok((norm, Conv2d::conv3x3(&mut scope.module(conv), channels, c_out, spec.style.init_scale)))
+    let norm = group_norm(&mut scope.module(norm), spec, groups, channels)?;
+    let conv = Conv2d::conv3x3(&mut scope.module(conv), channels, spec.num_channels, spec.style.init_scale);
+    Ok((norm, conv))
 }
 
-fn group_norm(scope: &mut Scope<'_>, spec: &UnetSpec, channels: usize) -> Result<GroupNorm> {
-    GroupNorm::new(scope, channels, spec.groups.mid, spec.style.norm_eps)
+fn group_norm(scope: &mut Scope<'_>, spec: &UnetSpec, groups: Groups, channels: usize) -> Result<GroupNorm> {
+    GroupNorm::new(scope, channels, groups, spec.style.norm_eps)
 }
 
 fn block(

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::ops::gather::gather;
 use crate::ops::instance_norm::{
-    conditional_instance_norm_plus, instance_norm, instance_norm_plus, variance_norm,
+    NORM_EPS, conditional_instance_norm_plus, instance_norm, instance_norm_plus, variance_norm,
 };
 
 /// Which normalization a RefineNet has.
@@ -30,7 +30,10 @@ pub enum NormKind {
 #[derive(Clone, Debug)]
 pub enum Norm {
     /// (x - mean) / sqrt(var + eps), biased variance.
-    Instance,
+    Instance {
+        /// Added to variances.
+        norm_eps: f32,
+    },
     /// gamma * (instance norm + alpha * standardised mean) + beta.
     InstancePlus {
         /// Weight of the standardised means.
@@ -57,7 +60,7 @@ impl Norm {
     pub fn new(scope: &mut Scope<'_>, kind: NormKind, channels: usize) -> Self {
         let near_one = Init::Normal { mean: 1.0, std: 0.02 };
         match kind {
-            NormKind::Instance => Self::Instance,
+            NormKind::Instance => Self::Instance { norm_eps: NORM_EPS },
             NormKind::InstancePlus => Self::InstancePlus {
                 alpha: scope.declare("alpha", &[channels], near_one),
                 gamma: scope.declare("gamma", &[channels], near_one),
@@ -76,7 +79,7 @@ impl Norm {
     /// [`Error::Shape`] when the conditional form has no labels.
     pub fn forward(&self, trace: &mut Trace<'_>, x: Value, labels: Option<Value>) -> Result<Value> {
         match self {
-            Self::Instance => instance_norm(trace.graph, x),
+            Self::Instance { norm_eps } => instance_norm(trace.graph, x, *norm_eps),
             Self::InstancePlus { alpha, gamma, beta } => {
                 let (alpha, gamma, beta) = (trace.param(alpha)?, trace.param(gamma)?, trace.param(beta)?);
                 instance_norm_plus(trace.graph, x, gamma, alpha, Some(beta))

@@ -9,13 +9,13 @@ use super::shared::norm::{self, TABLE, Variance, Walk};
 /// Added to variances, as in the authors' code.
 pub const NORM_EPS: f32 = 1e-5;
 
-/// Instance norm without an affine map: `(x − mean)/sqrt(variance + 1e-5)` of every channel of every image, biased variance.
+/// Instance norm without an affine map: `(x − mean)/sqrt(variance + norm_eps)` of every channel of every image, biased variance.
 /// `x` is `n h w c`.
 ///
 /// # Errors
 /// [`Error::Shape`] when `x` has not four dimensions.
-pub fn instance_norm(graph: &mut Graph, x: Value) -> Result<Value> {
-    push(graph, Kind::Plain, &[x])
+pub fn instance_norm(graph: &mut Graph, x: Value, norm_eps: f32) -> Result<Value> {
+    push(graph, Forward { kind: Kind::Plain, norm_eps }, &[x])
 }
 
 /// Instance norm++: `gamma·(instance_norm(x) + alpha·m) + beta`, where m is the mean of the channel, standardised over the channels of
@@ -36,7 +36,7 @@ pub fn instance_norm_plus(
     for &parameter in &inputs[1..] {
         norm::per_channel(graph, "instance_norm", parameter, c)?;
     }
-    push(graph, Kind::Plus { bias: beta.is_some() }, &inputs)
+    push(graph, Forward::new(Kind::Plus { bias: beta.is_some() }), &inputs)
 }
 
 /// Instance norm++ with parameters of each image: `rows` is `n 3c`, gamma | alpha | beta side by side, or `n 2c` without beta: the
@@ -52,7 +52,7 @@ pub fn conditional_instance_norm_plus(graph: &mut Graph, x: Value, rows: Value) 
         let problem = format!("{} is {shape}, the images are {}", graph.name(rows), graph.shape(x));
         return Err(Error::shape("instance_norm", problem, "give a row of 3c or 2c numbers for each image"));
     }
-    push(graph, Kind::Conditional { bias }, &[x, rows])
+    push(graph, Forward::new(Kind::Conditional { bias }), &[x, rows])
 }
 
 /// Variance norm: `alpha·x/sqrt(variance + 1e-5)` with the unbiased variance of every channel of every image; the mean stays.
@@ -63,12 +63,12 @@ pub fn conditional_instance_norm_plus(graph: &mut Graph, x: Value, rows: Value) 
 pub fn variance_norm(graph: &mut Graph, x: Value, alpha: Value) -> Result<Value> {
     let c = norm::images(graph, "instance_norm", x)?[3];
     norm::per_channel(graph, "instance_norm", alpha, c)?;
-    push(graph, Kind::Variance, &[x, alpha])
+    push(graph, Forward::new(Kind::Variance), &[x, alpha])
 }
 
-fn push(graph: &mut Graph, kind: Kind, inputs: &[Value]) -> Result<Value> {
+fn push(graph: &mut Graph, op: Forward, inputs: &[Value]) -> Result<Value> {
     let [n, h, w, c] = norm::images(graph, "instance_norm", inputs[0])?;
-    let alone = match kind {
+    let alone = match op.kind {
         Kind::Plain => false,
         Kind::Plus { .. } | Kind::Conditional { .. } => c < 2,
         Kind::Variance => h * w < 2,
@@ -78,7 +78,7 @@ fn push(graph: &mut Graph, kind: Kind, inputs: &[Value]) -> Result<Value> {
         return Err(Error::shape("instance_norm", problem, "give at least two channels and two pixels"));
     }
     let y = (graph.shape(inputs[0]).clone(), DType::F32);
-    Ok(graph.push(Forward(kind), inputs, &[y, ([n, 4, c].into(), DType::F32)])[0])
+    Ok(graph.push(op, inputs, &[y, ([n, 4, c].into(), DType::F32)])[0])
 }
 
 /// Which norm; says what the inputs behind x are.
@@ -127,7 +127,16 @@ fn with_parameters(mut launch: Launch, kind: Kind, first: usize, beta: bool) -> 
 
 /// Outputs: y, and the table `n 4 c` of `shared::norm`.
 #[derive(Debug)]
-struct Forward(Kind);
+struct Forward {
+    kind: Kind,
+    norm_eps: f32,
+}
+
+impl Forward {
+    fn new(kind: Kind) -> Self {
+        Self { kind, norm_eps: NORM_EPS }
+    }
+}
 
 impl Op for Forward {
     fn stem(&self) -> &'static str {
@@ -139,15 +148,15 @@ impl Op for Forward {
         let from = if io.in_place { Operand::Output(0) } else { Operand::Input(0) };
         let (moments, means, table) = (Operand::Workspace(0), Operand::Workspace(1), Operand::Output(1));
         let (n, c) = (x[0], x.last());
-        let variance = if self.0 == Kind::Variance { Variance::Unbiased } else { Variance::Biased };
-        let finished = if self.0 == Kind::Plain { table } else { means };
-        let variance = (variance, NORM_EPS);
+        let variance = if self.kind == Kind::Variance { Variance::Unbiased } else { Variance::Biased };
+        let finished = if self.kind == Kind::Plain { table } else { means };
+        let variance = (variance, self.norm_eps);
         let mut launches = norm::statistics(from, x, c, variance, None, moments, finished).to_vec();
-        match self.0 {
+        match self.kind {
             Kind::Plain => {}
             Kind::Plus { .. } | Kind::Conditional { .. } => {
                 let launch = Launch::new("instance_norm/plus.wgsl").read(means).write(table);
-                let launch = with_parameters(launch, self.0, 1, true);
+                let launch = with_parameters(launch, self.kind, 1, true);
                 launches.push(launch.word(c).float(NORM_EPS).grid(n, 1, 1));
             }
             Kind::Variance => launches.push(
@@ -189,7 +198,7 @@ impl Op for Forward {
             .collect();
         let mut inputs = vec![grad_y, node.inputs[0], node.outputs[1]];
         inputs.extend(&node.inputs[1..]);
-        let op = Backward { kind: self.0, by_x: needs[0], by_parameters };
+        let op = Backward { kind: self.kind, by_x: needs[0], by_parameters };
         let mut made = graph.push(op, &inputs, &outputs).into_iter();
         let made: Vec<Option<Value>> =
             wanted.iter().map(|&wanted| if wanted { made.next() } else { None }).collect();

@@ -143,7 +143,7 @@ fn unet_config(spec: &UnetSpec) -> Result<UNetConfig> {
     let activation = match spec.style.activation {
         Activation::Silu => "silu",
         Activation::Relu => "relu",
-        other => return refuse("model.nonlinearity", format!("{other:?}"), "UNet2DModel has swish and relu"),
+        other => return refuse("model.nonlinearity", format!("{other:?}"), "UNet2DModel has swish"),
     };
     Ok(UNetConfig {
         sample_size: Some(SampleSize::Square(spec.image_size)),
@@ -222,7 +222,7 @@ fn features(spec: &UnetSpec) -> Vec<(&'static str, String)> {
         ("model.fir", format!("{:?}", spec.filter)),
         ("model.resamp_with_conv", format!("{}", spec.resamp_with_conv)),
         ("model.skip_rescale", format!("{factors:.9?}")),
-        ("model.nonlinearity", format!("{:?}", spec.style.activation)),
+        ("model.nonlinearity", format!("{:?}", [spec.style.activation, spec.outer_activation])),
         ("data.centered", format!("{}", spec.centered)),
     ]
 }

@@ -56,6 +56,13 @@ impl Config {
                 ));
             }
         }
+        if self.labels_index_sigmas() && self.training.sde == Sde::Ve {
+            warnings.push(
+                "a network that sees labels is told sigma itself where VE is continuous, and divides by entry number sigma of its \
+                 table: set model.embedding_type = \"fourier\" or training.continuous = false"
+                    .to_owned(),
+            );
+        }
         warnings
     }
 
@@ -210,15 +217,22 @@ impl Config {
     }
 
     /// A network that divides by sigma and sees labels must have a table as long as the largest label: t * 999 where
-    /// time is continuous.
+    /// time is continuous. For VE the label is sigma itself then, which [`Config::warnings`] speaks of.
     fn validate_labels(&self) -> Result<()> {
         let model = &self.model;
-        let labelled = model.scale_by_sigma && !model.takes_sigma() && self.training.continuous;
+        let labelled = self.labels_index_sigmas() && self.training.sde != Sde::Ve;
         require(!labelled || model.num_scales >= 1000, "model.num_scales", model.num_scales, || {
             "labels reach 999 in continuous time and index the table of sigmas: use at least 1000, or \
              model.scale_by_sigma = false"
                 .into()
         })
+    }
+
+    /// Whether the output is divided by an entry of the table of sigmas though training knows continuous time alone.
+    fn labels_index_sigmas(&self) -> bool {
+        let model = &self.model;
+        let unet = matches!(model.name, ModelName::Ncsnpp | ModelName::Ddpm);
+        unet && model.scale_by_sigma && !model.takes_sigma() && self.training.continuous
     }
 
     fn validate_refinenet(&self) -> Result<()> {

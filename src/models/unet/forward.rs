@@ -61,11 +61,10 @@ impl Unet {
                 return Err(Error::shape("unet", "a Fourier embedding without frequencies", "build it anew"));
             }
         };
-        let f = self.spec.style.activation;
         let temb = first.forward(trace, embedded)?;
-        let temb = activate(trace, temb, f)?;
+        let temb = activate(trace, temb, self.spec.outer_activation)?;
         let temb = second.forward(trace, temb)?;
-        activate(trace, temb, f).map(Some)
+        activate(trace, temb, self.spec.style.activation).map(Some)
     }
 
     /// The way down: the skip connections, finest first.
@@ -168,7 +167,7 @@ impl Unet {
         conv: &Conv2d,
         h: Value,
     ) -> Result<Value> {
-        let h = norm.forward(trace, h, Some(self.spec.style.activation))?;
+        let h = norm.forward(trace, h, Some(self.spec.outer_activation))?;
         conv.forward(trace, h)
     }
 

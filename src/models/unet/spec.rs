@@ -33,6 +33,8 @@ pub struct NormGroups {
     pub attention: Groups,
     /// In the middle and before the output convolution.
     pub mid: Groups,
+    /// Before the convolutions of coarser levels to the output pyramid.
+    pub heads: Groups,
     /// The first norm of a block on the way up, at levels with attention, has min(c + skip / 4, 32) groups instead of
     /// min((c + skip) / 4, 32): diffusers' `AttnSkipUpBlock2D`. Equal at the published sizes.
     pub skip_alone_in_quarters: bool,
@@ -41,7 +43,7 @@ pub struct NormGroups {
 impl NormGroups {
     /// One rule everywhere.
     pub fn all(groups: Groups) -> Self {
-        Self { blocks: groups, attention: groups, mid: groups, skip_alone_in_quarters: false }
+        Self { blocks: groups, attention: groups, mid: groups, heads: groups, skip_alone_in_quarters: false }
     }
 }
 
@@ -104,6 +106,9 @@ pub struct UnetSpec {
     pub output_pyramid: OutputPyramid,
     /// What all blocks share.
     pub style: BlockStyle,
+    /// The activation between the layers of the time embedding and in front of output convolutions: the blocks' own, but SiLU in
+    /// networks that diffusers describes.
+    pub outer_activation: Activation,
     /// The groups of the norms.
     pub groups: NormGroups,
     /// [`BlockStyle::output_scale`] of the blocks in the middle.
@@ -180,6 +185,7 @@ impl UnetSpec {
             downsample_padding: Resample::PADDING,
             input_pyramid,
             output_pyramid,
+            outer_activation: style.activation,
             style,
             groups: NormGroups::all(groups),
             mid_output_scale: output_scale,
