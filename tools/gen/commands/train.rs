@@ -135,11 +135,19 @@ impl Train {
                     });
                 }
                 Event::UnderWay { step, share, images_per_second } => {
-                    let rate = print::rate(images_per_second);
-                    let text = format!("step {step} is {:.0}% done, about {rate}", 100.0 * share);
+                    // Kernels are compiled first; a rate from less says nothing.
+                    let known = share >= 0.01;
+                    let text = match known {
+                        true => {
+                            let rate = print::rate(images_per_second);
+                            format!("step {step} is {:.0}% done, about {rate}", 100.0 * share)
+                        }
+                        false => format!("step {step} is under way"),
+                    };
                     bar.set_prefix(format!(", {text}"));
-                    if bar.is_hidden() && begun.elapsed() >= due {
-                        due = begun.elapsed() + BETWEEN_LINES;
+                    let elapsed = begun.elapsed();
+                    if bar.is_hidden() && elapsed >= due && (known || elapsed >= BETWEEN_LINES) {
+                        due = elapsed + BETWEEN_LINES;
                         session.say(text);
                     }
                 }
