@@ -81,8 +81,30 @@ fn no_adapter_has_a_code_of_its_own() {
         crate::finish(command.env("WGPU_BACKEND", "gl").output().unwrap())
     };
     no_driver(&["devices"]).fails(3, &["no GPU adapter answered", "gen devices"]);
+    no_driver(&["devices"]).fails(3, &["WGPU_BACKEND = gl", "unset it"]);
     let ran = no_driver(&["devices", "--json"]);
     assert_eq!((ran.code, ran.stdout.trim()), (3, "[]"));
+}
+
+/// One more driver of the system would help nobody whose environment names others.
+#[cfg(target_os = "linux")]
+#[test]
+fn drivers_that_the_environment_names_and_that_are_not_there_are_told() {
+    for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+        let mut command = command(std::env::temp_dir().as_path(), &["devices"]);
+        command.env_remove("VK_DRIVER_FILES").env_remove("VK_ICD_FILENAMES").env(name, "/nonexistent");
+        let told = format!("{name} = /nonexistent");
+        crate::finish(command.output().unwrap()).fails(3, &["no GPU adapter answered", &told, "gen devices"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_is_told() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = command(std::env::temp_dir().as_path(), &["config", "list"]);
+    let ran = crate::finish(command.stdout(full).output().unwrap());
+    ran.fails(4, &["writing to stdout", "No space left on device"]);
 }
 
 #[test]

@@ -11,6 +11,9 @@ fn the_list_grows_with_full_and_shrinks_with_a_filter() {
     assert!(convs.contains("256→256@16² n=4") && convs.lines().all(|line| line.contains("conv3x3")));
     let whole = run(&["bench", "--list", "--full", "--filter", "kernel conv3x3 256→256@8² n=1"]).ok();
     assert_eq!(whole.lines().count(), 1, "{whole}");
+    let listed = run(&["bench", "--list", "--full", "--json"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), full);
+    assert_eq!(listed[0]["case"], "kernel conv3x3 256→256@16² n=1");
     run(&["bench", "--filter", "conv3x4"]).fails(2, &["matches nothing", "conv3x3"]);
     run(&["bench", "--filter", "training"]).fails(2, &["--full"]);
 }

@@ -224,6 +224,10 @@ fn checkpoints_convert_to_the_recorded_tensors() {
             "x.png",
         ];
         run_in(at.path(), &sample).ok();
+        let loose =
+            ["likelihood", "--model", model, "--config", "config.json", "--data", "x.png", "--rtol", "0.1"];
+        let told = run_in(at.path(), &[&loose[..], &["--atol", "0.1", "--json"]].concat()).json();
+        assert!(told["mean"].as_f64().is_some_and(f64::is_finite), "{told}");
     }
 }
 

@@ -35,9 +35,13 @@ fn what_is_wrong_with_a_place_is_told_before_work() {
         ("x.jpg", 2, ".jpg is none of"),
         ("/proc/x.png", 4, "/proc/x.png"),
         ("config.json/folder", 4, "config.json"),
+        ("config.json/", 4, "a file has this name, where a folder is meant"),
     ] {
         place.run("sample", &["--out", out, "--steps", "100000"]).fails(code, &[word]);
     }
+    place
+        .run("sample", &["--trajectory", "x.png", "--out", "x.png"])
+        .fails(2, &["--trajectory x.png", "same name"]);
     place.run("sample", &["--trajectory", "t.gif"]).fails(2, &["--trajectory t.gif", ".png"]);
     place.run("encode", &["--images", "a.png", "--out", "z.png"]).fails(2, &[".safetensors"]);
     place.run("encode", &["--images", "a.png", "--out", "no/z.safetensors"]).fails(4, &["no such folder"]);
@@ -54,7 +58,9 @@ fn what_is_wrong_with_images_is_told() {
     place.run("encode", &["--images", "none.png", "--out", "z.safetensors"]).fails(4, &["none.png"]);
     place.run("likelihood", &["--data", "none"]).fails(4, &["none", "No such file"]);
     std::fs::write(at.join("bad.png"), "no picture").unwrap();
-    place.run("encode", &["--images", "bad.png", "--out", "z.safetensors"]).fails(4, &["bad.png"]);
+    place
+        .run("encode", &["--images", "bad.png", "--out", "z.safetensors"])
+        .fails(4, &["error: bad.png: neither PNG nor JPEG"]);
     let inpaint = |mask: &str| place.run("inpaint", &["--images", "a.png", "--mask", mask, "--out", "x.png"]);
     picture(&at.join("large.png"), [16, 12], 0);
     inpaint("large.png").fails(2, &["the mask has 12x16 pixels", "8x8"]);
@@ -229,7 +235,13 @@ fn numbers_out_of_range_are_told_with_what_is_allowed() {
         ("sample", &["--steps", "99999999999"], &["--steps", "is not in 1.."]),
         ("sample", &["--steps", "4000000000"], &["steps = 4000000000", "1 to 1000000"]),
         ("sample", &["--sampler", "pc", "--steps", "4000000000"], &["4000000000"]),
-        ("sample", &["--sampler", "pc", "--snr=-1"], &["snr"]),
+        ("sample", &["--sampler", "pc", "--snr=-1"], &["--snr", "above 0"]),
+        ("sample", &["--sampler", "pc", "--corrector", "none", "--snr", "nan"], &["--snr", "above 0"]),
+        ("sample", &["--sampler", "pc", "--snr", "much"], &["--snr", "a number is expected"]),
+        ("sample", &["--sampler", "ode", "--rtol", "0", "--atol", "0"], &["rtol and atol", "above 0"]),
+        ("sample", &["--set", "sampling.snr=nan"], &["sampling.snr = nan", "a finite number"]),
+        ("sample", &["--set", "model.nf=none"], &["model.nf = \"none\"", "a whole number, 0 or above"]),
+        ("sample", &["--set", "model.ch_mult=2"], &["model.ch_mult = 2", "a list is expected"]),
         ("sample", &["--sampler", "ode", "--rtol=-1"], &["rtol"]),
         ("sample", &["--out", "x."], &["none of .png"]),
         ("likelihood", &["--data", "a.png", "--n", "0"], &["--n", "0 is not in 1.."]),

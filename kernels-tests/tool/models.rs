@@ -259,6 +259,36 @@ fn likelihoods_add_up() {
     assert!(floats.stderr.contains("taken as they are"), "{}", floats.stderr);
 }
 
+#[test]
+fn the_likelihood_of_a_split_is_that_of_its_own_images() {
+    let place = Place::new();
+    for (name, shift) in
+        [("train/a/0", 0), ("train/b/0", 40), ("test/a/1", 80), ("test/b/1", 120), ("test/b/2", 160)]
+    {
+        let path = place.at().join(format!("set/{name}.png"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        picture(&path, [8, 8], shift);
+    }
+    let measure = |more: &[&str]| {
+        let common = ["likelihood", "--model", &place.model, "--config", "config.json", "--rtol", "0.1"];
+        let more = [&common[..], &["--atol", "0.1", "--data", "set", "--json"], more].concat();
+        let mut command = crate::command(place.at(), &more);
+        crate::finish(command.env("LANGEVIN_CACHE", place.at().join("cache")).output().unwrap())
+    };
+    let names = |told: &serde_json::Value| -> Vec<String> {
+        told["each"].as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&measure(&["--split", "test"]).json()), ["test/a/#2", "test/b/#3", "test/b/#4"]);
+    let (some, again) =
+        (measure(&["--split", "test", "--n", "2"]).json(), measure(&["--split", "test", "--n", "2"]).json());
+    assert_eq!((some["images"].as_u64(), &some["bits_per_dim"]), (Some(2), &again["bits_per_dim"]));
+    assert_eq!(names(&measure(&["--split", "train"]).json()).len(), 2);
+    assert_eq!(names(&measure(&["--split", "all"]).json()).len(), 5);
+    measure(&["--split", "tests"]).fails(2, &["--split", "possible values: train, test, all"]);
+    let all = ["--data", "a.png", "--split", "test"];
+    place.run("likelihood", &all).fails(2, &["split = test", "train/ and test/"]);
+}
+
 /// What sub-VP allows in a handful of steps.
 const FEW: [&str; 4] = ["--predictor", "euler_maruyama", "--corrector", "none"];
 

@@ -104,6 +104,31 @@ fn a_run_leaves_its_folder_and_goes_on() {
 }
 
 #[test]
+fn a_run_without_a_folder_has_one_by_its_name_and_other_data_are_noticed() {
+    let place = Place::new();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/fixtures/emoji");
+    let fewer = place.at().join("fewer");
+    std::fs::create_dir(&fewer).unwrap();
+    for name in ["emoji_u1f308.png", "emoji_u1f33b.png"] {
+        std::fs::copy(pictures.join(name), fewer.join(name)).unwrap();
+    }
+    let train = |data: &str, steps: &str| {
+        let arguments = ["train", "--config", "tiny.toml", "--data", data, "--steps", steps];
+        let mut command = command(place.at(), &arguments);
+        finish(command.env("LANGEVIN_CACHE", place.at().join("cache")).output().unwrap())
+    };
+    let first = train(pictures.to_str().unwrap(), "1");
+    assert!(first.stderr.contains("the run is in runs/tiny"), "{}", first.stderr);
+    first.ok();
+    let same = train(pictures.to_str().unwrap(), "2");
+    assert!(same.stderr.contains("going on from step 1 of 2"), "{}", same.stderr);
+    assert!(!same.stderr.contains("training images"), "{}", same.stderr);
+    let other = train("fewer", "3");
+    assert!(other.stderr.contains("8 training images, now there are 2"), "{}", other.stderr);
+    other.ok();
+}
+
+#[test]
 fn what_is_wrong_with_a_run_is_told() {
     let place = Place::new();
     let at = place.at();
@@ -113,10 +138,11 @@ fn what_is_wrong_with_a_run_is_told() {
     train(&["--config", "none.toml"]).fails(4, &["none.toml", "No such file"]);
     train(&["--config", "tiny.toml"]).fails(4, &["none: No such file"]);
     train(&["--config", "tiny.toml", "--set", "optim.lrr=1"]).fails(2, &["did you mean \"optim.lr\"?"]);
+    train(&["--config", "tiny.toml", "--steps", "0"]).fails(2, &["--steps", "0 is not in 1.."]);
     train(&["--config", "tiny.toml", "--batch", "0"]).fails(2, &["--batch", "0 is not in 1.."]);
     train(&["--config", "tiny.toml", "--device", "no such card"])
         .fails(2, &["no such card", "there are: 0 ("]);
-    run_in(at, &["train", "--config", "tiny.toml"]).fails(2, &["--data", "--out"]);
+    run_in(at, &["train", "--config", "tiny.toml"]).fails(2, &["--data"]);
     place.train(&["--micro-batch", "0"]).fails(2, &["--micro-batch", "0 is not in 1.."]);
     assert!(!at.join("run").exists(), "a mistake made a work folder");
 

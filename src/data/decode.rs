@@ -66,13 +66,15 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, String> {
         Some(ImageFormat::WebP) => return Err("WebP, which only a build with `--features lsun` reads".into()),
         _ => return Err("neither PNG nor JPEG".into()),
     }
+    // Width and height are refused below, with the figures.
     let mut cap = image::Limits::default();
-    cap.max_image_width = Some(limits.max_side);
-    cap.max_image_height = Some(limits.max_side);
     cap.max_alloc = Some(limits.max_pixels.saturating_mul(8));
     reader.limits(cap);
     let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
+    if width.max(height) > limits.max_side {
+        return Err(format!("{width}x{height} pixels, over the limit of {} a side", limits.max_side));
+    }
     if u64::from(width) * u64::from(height) > limits.max_pixels {
         return Err(format!("{width}x{height} pixels, over the limit of {} in all", limits.max_pixels));
     }
@@ -178,7 +180,7 @@ pub(crate) mod tests {
         let side = Limits { max_side: 63, ..Limits::default() };
         let pixels = Limits { max_pixels: 127, ..Limits::default() };
         let bytes = Limits { max_bytes: 20, ..Limits::default() };
-        assert!(decode(&file, &side).is_err());
+        assert!(decode(&file, &side).unwrap_err().contains("64x2 pixels, over the limit of 63 a side"));
         assert!(decode(&file, &pixels).unwrap_err().contains("64x2 pixels"));
         assert!(decode(&file, &bytes).unwrap_err().contains("over the limit of 20"));
         // A header alone that claims 60,000 x 60,000 pixels.
@@ -187,7 +189,7 @@ pub(crate) mod tests {
         bomb[20..24].copy_from_slice(&60_000u32.to_be_bytes());
         let crc = crate::formats::crc::crc32([&bomb[12..29]]).to_be_bytes();
         bomb[29..33].copy_from_slice(&crc);
-        assert!(decode(&bomb, &Limits::default()).is_err());
+        assert!(decode(&bomb, &Limits::default()).unwrap_err().contains("60000x60000 pixels"));
     }
 
     #[test]

@@ -83,11 +83,17 @@ fn from_pictures(config: &ReadConfig) -> Result<Images> {
     };
     let found = ingest(&config.path, prep, &config.limits, config.most, &mut sink, &mut |_| true)?;
     if let Some(bad) = found.bad.first() {
-        let more = found.bad.len() - 1;
-        return Err(Error::format(
-            config.path.join(&bad.name),
-            format!("{} ({more} more like it)", bad.reason),
-        ));
+        let path = if config.path.is_file() { config.path.clone() } else { config.path.join(&bad.name) };
+        // A picture is its own source; of an archive the member is named too.
+        let member = match config.path.is_file() && config.path.file_name() != Some(bad.name.as_ref()) {
+            true => format!("{}: ", bad.name),
+            false => String::new(),
+        };
+        let more = match found.bad.len() - 1 {
+            0 => String::new(),
+            more => format!(" ({more} more cannot be read)"),
+        };
+        return Err(Error::format(path, format!("{member}{}{more}", bad.reason)));
     }
     let Some(prep) = used.filter(|_| !rows.is_empty()) else {
         return Err(Error::format(&config.path, "no picture here"));

@@ -73,6 +73,25 @@ pub struct AdapterReport {
     pub cooperative_edge: Option<u32>,
 }
 
+impl AdapterReport {
+    /// Refuses what is larger than the memory of a discrete device. Others share the processor's, and drivers say little of how much.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with both figures.
+    pub fn check_room(&self, what: &str, needed: u64) -> Result<()> {
+        match self.memory {
+            Some(limit) if self.kind == DeviceKind::Discrete && needed > limit => Err(Error::Limit {
+                what: what.to_owned(),
+                needed,
+                limit,
+                unit: "bytes of memory",
+                remedy: "use a smaller batch",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(super) fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends();
@@ -96,7 +115,7 @@ fn backend_names() -> String {
     .filter(|(b, _)| enabled.contains(*b))
     .map(|(_, n)| n)
     .collect();
-    if names.is_empty() { "none of WGPU_BACKEND is built in".into() } else { names.join(", ") }
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
@@ -195,7 +214,7 @@ pub(super) fn choose(
 
 fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<(usize, String)> {
     let Some(best) = all.first() else {
-        return Err(Error::NoAdapter { tried: backend_names(), remedy: remedy().into() });
+        return Err(Error::NoAdapter { tried: backend_names(), remedy: remedy() });
     };
     let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
     let by = if wanted.is_some() { "--device" } else { "WGPU_ADAPTER_NAME" };
@@ -237,13 +256,64 @@ pub fn silence_device_select() {
     }
 }
 
-fn remedy() -> &'static str {
-    if cfg!(target_os = "linux") {
+fn remedy() -> String {
+    if let Some(asked) = std::env::var_os("WGPU_BACKEND").filter(|_| backend_names() == "none") {
+        let asked = asked.to_string_lossy();
+        return format!(
+            "WGPU_BACKEND = {asked} names none that works here: unset it, then try `gen devices`"
+        );
+    }
+    // Where the loader is told which drivers to read, one more of the system's would not be seen.
+    for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+        if let Some(files) =
+            std::env::var_os(name).filter(|files| !files.is_empty() && cfg!(target_os = "linux"))
+        {
+            let files = files.to_string_lossy();
+            return format!(
+                "{name} = {files} is all that the Vulkan loader reads: mend the path or unset it, then try `gen devices`"
+            );
+        }
+    }
+    let by_system = if cfg!(target_os = "linux") {
         "install the Vulkan driver of your GPU, or a software one (Debian and Ubuntu: mesa-vulkan-drivers; Fedora: \
          mesa-vulkan-drivers; Arch: vulkan-swrast), for which `sh tools/setup.sh` suffices, then try `gen devices`"
     } else if cfg!(target_os = "windows") {
         "install the graphics driver of your GPU's maker, then try `gen devices`"
     } else {
         "Metal needs macOS 10.13 or later; try `gen devices`"
+    };
+    by_system.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_discrete_device_has_a_memory_of_its_own() {
+        let report = |kind, memory| AdapterReport {
+            index: 0,
+            name: String::new(),
+            kind,
+            backend: String::new(),
+            driver: String::new(),
+            memory,
+            max_binding: 1 << 27,
+            max_buffer: 1 << 28,
+            workgroup_memory: 1 << 14,
+            max_invocations: 256,
+            storage_buffers: 8,
+            f16: false,
+            subgroups: None,
+            timestamps: false,
+            cooperative_matrix: false,
+            cooperative_edge: None,
+        };
+        let discrete = report(DeviceKind::Discrete, Some(8 << 30));
+        assert!(discrete.check_room("the step", 8 << 30).is_ok());
+        let refused = discrete.check_room("the step", 9 << 30).unwrap_err().to_string();
+        assert!(refused.contains("the step needs 9663676416 bytes of memory"), "{refused}");
+        assert!(report(DeviceKind::Discrete, None).check_room("the step", 9 << 30).is_ok());
+        assert!(report(DeviceKind::Software, Some(1)).check_room("the step", 2).is_ok());
     }
 }

@@ -319,12 +319,20 @@ mod tests {
         plan.write(a, &[1.0, 2.0, 3.0, 4.0, 5.0])?;
         plan.write(seed, &[1.0, 1.0, 1.0, 1.0, -1.0])?;
         plan.parameters("weights").unwrap().write("b", &[0.5, 1.0, 1.5, 2.0, 2.5])?;
+        let mut heard = Vec::new();
         for _ in 0..4 {
-            plan.run()?;
+            plan.run_watched(&mut |share| heard.push(share))?;
             assert_eq!(plan.read(y)?, [0.0, 2.0, 6.0, 12.0, 20.0]);
             assert_eq!(plan.read(grad_a)?, [0.0, 1.0, 2.0, 3.0, -4.0]);
             assert_eq!(plan.read(grad_b)?, [2.0, 4.0, 6.0, 8.0, -10.0]);
         }
+        plan.run()?;
+        assert_eq!(plan.read(y)?, [0.0, 2.0, 6.0, 12.0, 20.0]);
+        // The second replay is the measured one, in which every dispatch is waited for.
+        assert!(
+            heard.len() == plan.dispatches() && heard.is_sorted() && heard.last() == Some(&1.0),
+            "{heard:?}"
+        );
         Ok(())
     }
 }

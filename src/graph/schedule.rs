@@ -1,5 +1,6 @@
 //! The order of dispatches, where submissions end, and how heavy dispatches are cut by measured time.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::plan::Plan;
@@ -103,11 +104,11 @@ impl Plan {
                     submit_all(&self.gpu, &self.schedule)?;
                     self.measured = Measured::Warm;
                 }
-                _ => drop(self.measure()?),
+                _ => drop(self.measure(&mut |_| ())?),
             }
             count -= 1;
         }
-        let mut queued = std::collections::VecDeque::new();
+        let mut queued = VecDeque::new();
         while count > 0 {
             let repeats = self.schedule.repeats.clamp(1, count);
             let mut start = 0;
@@ -126,8 +127,49 @@ impl Plan {
         Ok(())
     }
 
+    /// [`Plan::run`] for whoever waits long: `watch` hears, whenever a submission has ended, the share of the step's operations that
+    /// are done. At most three submissions are still under way when it returns.
+    pub fn run_watched(&mut self, watch: &mut dyn FnMut(f64)) -> Result<()> {
+        if !self.prepared {
+            submit_all(&self.gpu, &self.prepare_schedule)?;
+            self.prepared = true;
+        }
+        if self.measured == Measured::Warm {
+            return self.measure(watch).map(drop);
+        }
+        let shares = self.shares();
+        let (mut queued, mut start) = (VecDeque::new(), 0);
+        for &end in &self.schedule.ends {
+            queued.push_back((self.gpu.submit(&self.schedule.dispatches[start..end])?, end));
+            start = end;
+            if queued.len() > IN_FLIGHT
+                && let Some((oldest, end)) = queued.pop_front()
+            {
+                self.gpu.wait_for(oldest)?;
+                watch(shares[end]);
+            }
+        }
+        if self.measured == Measured::Nothing {
+            self.measured = Measured::Warm;
+        }
+        Ok(())
+    }
+
+    /// The share of the step's operations in front of each dispatch, and 1 behind the last.
+    fn shares(&self) -> Vec<f64> {
+        let mut parts = vec![0.0; self.step.len()];
+        self.schedule.owner.iter().for_each(|&owner| parts[owner] += 1.0);
+        // Operations that count as none take some time too.
+        let each = self.schedule.owner.iter().map(|&owner| (1.0 + self.step[owner].flops) / parts[owner]);
+        let mut sums = vec![0.0];
+        each.for_each(|flops| sums.push(sums[sums.len() - 1] + flops));
+        let all = sums[sums.len() - 1].max(1.0);
+        sums.iter_mut().for_each(|sum| *sum /= all);
+        sums
+    }
+
     /// Replays once with a wait behind every dispatch, then cuts and groups by the times; gives (launch, time) of each dispatch.
-    pub(super) fn measure(&mut self) -> Result<Vec<(usize, Duration)>> {
+    pub(super) fn measure(&mut self, watch: &mut dyn FnMut(f64)) -> Result<Vec<(usize, Duration)>> {
         self.gpu.wait()?;
         let mut idle = Duration::MAX;
         for _ in 0..3 {
@@ -136,20 +178,22 @@ impl Plan {
             self.gpu.wait()?;
             idle = idle.min(start.elapsed());
         }
-        let watch = self.gpu.stopwatch(self.schedule.dispatches.len());
+        let stopwatch = self.gpu.stopwatch(self.schedule.dispatches.len());
+        let shares = self.shares();
         let mut slices = Vec::with_capacity(self.schedule.dispatches.len());
         for (i, (dispatch, &owner)) in self.schedule.dispatches.iter().zip(&self.schedule.owner).enumerate() {
             let start = Instant::now();
-            match &watch {
-                Some(watch) => self.gpu.submit_timed([dispatch], watch, i)?,
+            match &stopwatch {
+                Some(stopwatch) => self.gpu.submit_timed([dispatch], stopwatch, i)?,
                 None => self.gpu.submit([dispatch])?,
             };
             self.gpu.wait()?;
             slices.push((owner, start.elapsed().saturating_sub(idle)));
+            watch(shares[i + 1]);
         }
-        if let Some(watch) = watch {
+        if let Some(stopwatch) = stopwatch {
             // What the processor saw bounds what the device says.
-            for ((_, time), stamped) in slices.iter_mut().zip(self.gpu.elapsed(&watch)?) {
+            for ((_, time), stamped) in slices.iter_mut().zip(self.gpu.elapsed(&stopwatch)?) {
                 *time = stamped.map_or(*time, |stamped| stamped.min(*time));
             }
         }

@@ -20,7 +20,7 @@ impl Plan {
         if self.measured == Measured::Nothing || !self.prepared {
             self.replay(1)?;
         }
-        let slices = self.measure()?;
+        let slices = self.measure(&mut |_| ())?;
         let mut parts = vec![0.0; self.step.len()];
         slices.iter().for_each(|(owner, _)| parts[*owner] += 1.0);
         let named = |(owner, time): (usize, Duration)| {

@@ -96,12 +96,16 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::UnknownKey`] naming the nearest key, [`Error::Invalid`] saying what the key allows.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let parsed = toml::from_str::<Map<String, Value>>(&format!("value = {value}")).ok();
+    pub fn set(&mut self, key: &str, text: &str) -> Result<()> {
+        let parsed = toml::from_str::<Map<String, Value>>(&format!("value = {text}")).ok();
         let value = match parsed {
             Some(mut map) if map.len() == 1 => map.shift_remove("value").unwrap_or(Value::Null),
-            _ => Value::String(value.to_owned()),
+            _ => Value::String(text.to_owned()),
         };
+        // TOML has nan and inf, which no key takes.
+        if value.is_null() {
+            return Err(Error::invalid(key, text, "a finite number is expected"));
+        }
         self.assign(key, &value)
     }
 
@@ -172,7 +176,7 @@ impl Config {
             "training" => self.training.assign(name, value),
             _ => self.eval.assign(name, value),
         };
-        done.map_err(|problem| Error::invalid(key, value, problem))
+        done.map_err(|problem| Error::invalid(key, value, in_words(problem)))
     }
 
     fn to_tree(&self) -> Map<String, Value> {
@@ -204,6 +208,17 @@ fn unknown_key(key: &str) -> Error {
         keys.iter().find(|k| name.as_deref() == Some(&last(k))).cloned()
     };
     Error::UnknownKey { key: key.to_owned(), nearest }
+}
+
+/// What serde expected, without the names of Rust's types.
+fn in_words(problem: String) -> String {
+    match problem.rsplit_once("expected ").map(|(_, wanted)| wanted) {
+        Some("usize" | "u32" | "u64") => "a whole number, 0 or above, is expected".into(),
+        Some("f64" | "f32") => "a number is expected".into(),
+        Some("a boolean") => "true or false is expected".into(),
+        Some("a sequence") => "a list is expected, such as [16, 8]".into(),
+        _ => problem,
+    }
 }
 
 fn unknown_section(section: &str) -> Error {

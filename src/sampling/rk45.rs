@@ -44,12 +44,19 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Fails unless both are finite and 0 or above. As in scipy, `rtol` is raised to 100 times the unit roundoff.
+    /// Fails unless both are finite and 0 or above, and one is not 0. As in scipy, `rtol` is raised to 100 times the unit roundoff.
     pub fn new(rtol: f64, atol: f64) -> Result<Self> {
         for (name, value) in [("rtol", rtol), ("atol", atol)] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::invalid(name, value, "a tolerance is a finite number, 0 or above"));
             }
+        }
+        if rtol == 0.0 && atol == 0.0 {
+            return Err(Error::invalid(
+                "rtol and atol",
+                0,
+                "no step is free of error: one of them has to be above 0",
+            ));
         }
         Ok(Self { rtol: rtol.max(100.0 * f64::EPSILON), atol })
     }

@@ -14,6 +14,8 @@ pub(super) struct Clock {
     pub(super) start: Instant,
     since: u64,
     pub(super) wait: Duration,
+    /// Time that went into evaluation, grids and checkpoints rather than steps.
+    pub(super) away: Duration,
     skipped: u64,
     /// Steps skipped since the last line without any.
     in_a_row: u64,
@@ -21,10 +23,11 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(step: u64, skipped: u64) -> Self {
-        Self { start: Instant::now(), since: step, wait: Duration::ZERO, skipped, in_a_row: 0 }
+        let (wait, away) = (Duration::ZERO, Duration::ZERO);
+        Self { start: Instant::now(), since: step, wait, away, skipped, in_a_row: 0 }
     }
 
-    pub(super) fn begin(&mut self, step: u64) {
+    fn begin(&mut self, step: u64) {
         *self = Self { in_a_row: self.in_a_row, ..Self::new(step, self.skipped) };
     }
 
@@ -38,7 +41,7 @@ impl Clock {
     ) -> Result<Read> {
         let figure = train.figure()?;
         let count = step - self.since;
-        let elapsed = self.start.elapsed();
+        let elapsed = self.start.elapsed().saturating_sub(self.away);
         let seconds = elapsed.as_secs_f64().max(1e-9);
         let mean = |sum: f64| sum / count.max(1) as f64;
         let figures = Figures {

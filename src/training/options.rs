@@ -96,6 +96,15 @@ pub enum Event<'a> {
         /// Images of one replay.
         micro_batch: usize,
     },
+    /// The first step of a run is under way on a device that takes long: said every second or so until the first line of the log.
+    UnderWay {
+        /// The step.
+        step: u64,
+        /// How much of its operations are done, 0 to 1.
+        share: f64,
+        /// Images a second by that share: an estimate.
+        images_per_second: f64,
+    },
     /// One more step was handed to the device.
     Step {
         /// Steps done.

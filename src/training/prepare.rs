@@ -33,7 +33,12 @@ pub(super) fn draft_that_fits(
             recompute: options.recompute,
             choice: choice.clone(),
         };
-        match StepDraft::new(gpu, network, &settings) {
+        let room = |draft: StepDraft| match n {
+            // A single image is tried in any case.
+            1 => Ok(draft),
+            _ => gpu.adapter().check_room("the training step", draft.memory().total()).map(|()| draft),
+        };
+        match StepDraft::new(gpu, network, &settings).and_then(room) {
             Err(Error::Limit { what, needed, limit, unit, .. }) if n > 1 && options.micro_batch.is_none() => {
                 let half = n.div_ceil(2);
                 notes.push(format!(
@@ -58,6 +63,23 @@ pub(super) fn check_data(config: &Config, data: &Dataset) -> Result<()> {
         format!("{0}x{0}x{1}", wants.image_size, wants.num_channels),
         problem,
     ))
+}
+
+/// The key under which a checkpoint keeps the number of training images.
+const IMAGES: &str = "images";
+
+/// What a checkpoint says of the data.
+pub(super) fn data_note(images: usize) -> (String, String) {
+    (IMAGES.to_owned(), images.to_string())
+}
+
+/// The place in the data means little in another data set, which is said.
+pub(super) fn check_same_data(images: usize, checkpoint: &Checkpoint, notes: &mut Vec<String>) {
+    if let Some(before) = checkpoint.extra.get(IMAGES).filter(|before| **before != images.to_string()) {
+        notes.push(format!(
+            "the run so far saw {before} training images, now there are {images}: their order is another one from here on"
+        ));
+    }
 }
 
 /// A run goes on only with the model that it began with; other keys may change, which is said.

@@ -138,6 +138,38 @@ fn steps_equal_steps_a_restart_and_steps_bit_for_bit() {
     assert_eq!(whole.weights.get("unused").unwrap().to_f32().unwrap(), [2.0; 3]);
 }
 
+/// Grids between two lines of the log once made the mean that of fewer steps than were summed.
+#[test]
+fn a_line_of_the_log_is_the_mean_of_its_steps_whatever_came_between() {
+    let gpu = gpu();
+    let losses = |log_freq: u64, samples: Option<SampleOptions>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(20);
+        (config.training.log_freq, config.training.snapshot_freq_for_preemption) = (log_freq, 1000);
+        let options = TrainerOptions { samples, ..TrainerOptions::default() };
+        let mut losses = Vec::new();
+        let mut hear = |event: Event<'_>| {
+            if let Event::Logged(figures) = event {
+                losses.push((figures.step, figures.loss));
+            }
+            true
+        };
+        trainer(&gpu, config, folder.path(), options).unwrap().run(&mut hear).unwrap();
+        losses
+    };
+    let each = losses(1, None);
+    assert_eq!(each.len(), 20);
+    let some = losses(10, Some(SampleOptions { images: 1, steps: Some(2), every: Some(3) }));
+    let mut before = 0;
+    for (step, loss) in some {
+        let steps = &each[before as usize..step as usize];
+        let mean = steps.iter().map(|(_, loss)| loss).sum::<f64>() / steps.len() as f64;
+        assert!((loss - mean).abs() < 1e-5 * mean, "step {step}: {loss}, the mean is {mean}");
+        before = step;
+    }
+    assert_eq!(before, 20);
+}
+
 #[test]
 fn the_loss_falls_by_half_and_is_logged() {
     let folder = tempfile::tempdir().unwrap();

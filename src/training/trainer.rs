@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::classes::{check_classes, labelled};
 use super::clock::Clock;
@@ -11,7 +11,7 @@ use super::evaluation::Evaluation;
 use super::kernels::KernelRecord;
 use super::loss::{Objective, Row};
 use super::options::{Event, Outcome, Progress, TrainerOptions};
-use super::prepare::{check_data, check_same_model, draft_that_fits};
+use super::prepare::{check_data, check_same_data, check_same_model, data_note, draft_that_fits};
 use super::samples::{SampleGrids, write_grid};
 use super::step::{StepBatch, StepDraft, StepSettings, TrainStep, Trainable};
 use crate::checkpoint::{Checkpoint, DataPosition, EmaState, WorkFolder};
@@ -23,6 +23,9 @@ use crate::models::{self, Config};
 use crate::ops::philox::Purpose;
 use crate::output::{EventWriter, MetricsWriter};
 use crate::random::Stream;
+
+/// Time between two words on the first step.
+const BETWEEN_WORDS: Duration = Duration::from_secs(1);
 
 /// A run of training in a work folder, which it holds until it is dropped.
 ///
@@ -119,6 +122,7 @@ impl Trainer {
             Some(loaded) => {
                 let c = &loaded.checkpoint;
                 check_same_model(&config, c, &mut notes)?;
+                check_same_data(data.subset(Split::Train)?.len(), c, &mut notes);
                 step.state().restore([&c.weights, &c.ema_weights, &c.adam_m, &c.adam_v], c.step)?;
                 skipped = c.extra.get("skipped").and_then(|s| s.parse().ok()).unwrap_or(0);
                 let updates = c.ema.map_or(c.step, |e| e.num_updates);
@@ -197,7 +201,11 @@ impl Trainer {
             clock.wait += loader.last_wait();
             let rows = labelled(self.rows(self.done)?, &batch.labels);
             let images = batch.as_f32().unwrap_or_default();
-            self.step.run(&StepBatch { images, rows: &rows, noise: None })?;
+            let given = StepBatch { images, rows: &rows, noise: None };
+            match self.done + 1 == first {
+                true => self.first_step(&given, progress)?,
+                false => self.step.run(&given)?,
+            }
             self.position = batch.next;
             self.done += 1;
             going = progress.event(Event::Step { step: self.done });
@@ -234,6 +242,7 @@ impl Trainer {
                     return Err(Error::NonFinite { tensor, step: figures.broken_step });
                 }
             }
+            let away = Instant::now();
             if evaluate && evaluates {
                 let evaluation = match &mut evaluation {
                     Some(evaluation) => evaluation,
@@ -257,15 +266,30 @@ impl Trainer {
             if draw && going {
                 going &= self.draw(&mut events, progress)?;
             }
-            if evaluate || draw || save {
-                clock.begin(self.done);
-            }
+            // The sums of losses go on: only the time is not that of steps.
+            clock.away += away.elapsed();
         }
         if saved.0 != self.done {
             self.save()?;
             progress.event(Event::Saved { step: self.done });
         }
         Ok(Outcome { step: self.done, complete: self.done >= t.n_iters })
+    }
+
+    /// The first step of a run, of which a slow device has much to tell.
+    fn first_step(&mut self, batch: &StepBatch<'_>, progress: &mut dyn Progress) -> Result<()> {
+        let (step, begun, mut told) = (self.done + 1, Instant::now(), Instant::now());
+        self.step.run_watched(
+            batch,
+            Some(&mut |share| {
+                if told.elapsed() < BETWEEN_WORDS {
+                    return;
+                }
+                told = Instant::now();
+                let images_per_second = share * batch.rows.len() as f64 / begun.elapsed().as_secs_f64();
+                progress.event(Event::UnderWay { step, share, images_per_second });
+            }),
+        )
     }
 
     /// The numbers of the images of a step, but for their classes: functions of the seed and the step alone.
@@ -310,6 +334,7 @@ impl Trainer {
     fn checkpoint(&mut self) -> Result<Checkpoint> {
         let figure = self.step.figure()?;
         let [weights, ema_weights, adam_m, adam_v] = self.step.state().tensors()?;
+        let images = self.data.subset(Split::Train)?.len();
         Ok(Checkpoint {
             config: self.config.to_toml(),
             step: self.done,
@@ -317,7 +342,7 @@ impl Trainer {
             data: DataPosition { epoch: self.position.epoch, index: self.position.position },
             ema: Some(EmaState { decay: self.config.model.ema_rate, num_updates: figure.updates }),
             kernels: self.kernels.choices(),
-            extra: BTreeMap::from([("skipped".to_owned(), figure.skipped.to_string())]),
+            extra: BTreeMap::from([("skipped".to_owned(), figure.skipped.to_string()), data_note(images)]),
             weights,
             ema_weights,
             adam_m,

@@ -19,6 +19,7 @@ pub const HELP: &str = "Exit codes:
 
 Environment:
     WGPU_BACKEND, WGPU_ADAPTER_NAME  narrow the choice of device
+    VK_DRIVER_FILES                  the Vulkan drivers that the loader may see, in place of the system's
     NO_COLOR                         no colours
     LANGEVIN_CACHE                   where packed data sets are kept";
 
@@ -57,9 +58,17 @@ pub fn report(result: anyhow::Result<()>) -> u8 {
     code(&error)
 }
 
+/// Where files have the library's error, with their path, what is left is stdout.
+fn is_stdout(error: &anyhow::Error) -> bool {
+    error.is::<std::io::Error>()
+}
+
 /// Context down to the library's error, which already holds the message of its own source.
 fn message(error: &anyhow::Error) -> String {
     let mut parts = Vec::new();
+    if is_stdout(error) {
+        parts.push("writing to stdout".to_owned());
+    }
     for cause in error.chain() {
         parts.push(cause.to_string());
         if cause.is::<Error>() {
@@ -79,6 +88,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     if error.chain().any(|cause| cause.is::<Usage>()) {
         return 2;
+    }
+    if is_stdout(error) {
+        return 4;
     }
     match error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
         Some(

@@ -75,6 +75,11 @@ pub fn draft(gpu: &Gpu, saved: &SavedModel, n: usize, probe: bool) -> langevin::
     OdeDraft::new(gpu, &score, [n, h, w, c], probe, Choice::for_device(gpu))
 }
 
+/// Refuses what is larger than the device's memory; one image is tried in any case.
+pub fn room(gpu: &Gpu, n: usize, bytes: u64) -> langevin::Result<()> {
+    if n == 1 { Ok(()) } else { gpu.adapter().check_room("the plan", bytes) }
+}
+
 /// What became of a list of images.
 pub struct Done {
     /// `n h w c`, fewer than were given where Ctrl-C came between batches.
@@ -97,7 +102,10 @@ impl<'a> Flow<'a> {
 
     /// How many of `n` images are taken at a time where `asked` are asked for.
     pub fn batch(&self, asked: u32, n: usize, session: &Session) -> anyhow::Result<usize> {
-        let fits = |n| Ok(draft(self.gpu, self.saved, n, self.probe)?);
+        let fits = |n| {
+            let draft = draft(self.gpu, self.saved, n, self.probe)?;
+            Ok(room(self.gpu, n, draft.memory().total())?)
+        };
         Ok(that_fits((asked as usize).min(n), session, fits)?.0)
     }
 

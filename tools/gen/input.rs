@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use langevin::checkpoint::SavedModel;
-use langevin::data::transform::{center, nhwc_to_nchw};
-use langevin::data::{Limits, Preprocess, ReadConfig, read_images};
+use langevin::data::transform::{center, nhwc_to_nchw, to_unit};
+use langevin::data::{DataConfig, Dataset, Limits, Preprocess, ReadConfig, Split, read_images};
+
+use crate::commands::data::watch;
+use crate::session::Session;
 
 use crate::model::Facts;
 
@@ -44,6 +47,36 @@ impl Given {
         let [_, c, h, w] = images.shape;
         // The same transposition with its extents exchanged leads back.
         Ok(Self { values: nhwc_to_nchw(&images.values, c, h * w), names: images.names })
+    }
+
+    /// Images of one split of a data set, packed as training packs it: all, or `most` that `seed` chooses.
+    pub fn of_split(
+        path: &Path,
+        preprocess: Preprocess,
+        split: Split,
+        most: Option<usize>,
+        seed: u64,
+        session: &Session,
+    ) -> langevin::Result<Self> {
+        let bar = session.counter("pictures read");
+        let config = DataConfig::new(path, preprocess);
+        let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
+        bar.finish_and_clear();
+        let all = data.subset(split)?;
+        let images = match most {
+            Some(most) => all.take(most, seed),
+            None => all,
+        };
+        let mut given = Self { values: Vec::new(), names: Vec::new() };
+        let mut row = vec![0; preprocess.bytes()];
+        for number in (0..images.len()).map(|i| images.number(i)) {
+            data.read(number, &mut row)?;
+            given.values.extend(to_unit(&row));
+            let class = usize::try_from(data.label(number)).ok().and_then(|label| data.classes().get(label));
+            let class = class.map_or(String::new(), |class| format!("{class}/"));
+            given.names.push(format!("{split}/{class}#{number}"));
+        }
+        Ok(given)
     }
 
     /// Any picture, fitted to the model.

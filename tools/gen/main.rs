@@ -20,6 +20,13 @@ use clap::Parser;
 use commands::Command;
 use session::{Global, Session};
 
+/// A first look around.
+const EXAMPLES: &str = "Examples:
+  gen sample
+  gen devices
+  gen config list
+  gen train --config ve/cifar10_ncsnpp_continuous --batch 4 --dry-run";
+
 /// Trains score-based generative models and samples from them on any GPU.
 #[derive(Parser)]
 #[command(
@@ -29,7 +36,7 @@ use session::{Global, Session};
     subcommand_required = true,
     arg_required_else_help = true
 )]
-#[command(after_help = exit::HELP)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Cli {
     #[command(flatten)]
     global: Global,

@@ -32,6 +32,13 @@ impl Out {
         let form = form(path)?;
         match form {
             Form::Folder => {
+                // Behind a file's name a trailing slash hides the file.
+                let bare: PathBuf = path.components().collect();
+                if bare.metadata().is_ok_and(|m| !m.is_dir()) {
+                    let problem = "a file has this name, where a folder is meant; a .png, .safetensors or .npz is one file";
+                    let source = std::io::Error::new(std::io::ErrorKind::NotADirectory, problem);
+                    return Err(Error::Io { path: path.to_path_buf(), source }.into());
+                }
                 std::fs::create_dir_all(path).map_err(Error::io(path))?;
                 check_writable(&path.join("probe"))?;
             }
@@ -89,7 +96,7 @@ fn form(out: &Path) -> Result<Form, Usage> {
         Some("safetensors") => Ok(Form::Safetensors),
         Some("npz") => Ok(Form::Npz),
         Some(other) => Err(Usage(format!(
-            "--out {}: .{other} is none of .png, .safetensors, .npz, a folder",
+            "--out {}: .{other} is none of .png, .safetensors, .npz; a folder ends with /",
             out.display()
         ))),
     }
@@ -117,6 +124,14 @@ pub fn check_writable(path: &Path) -> langevin::Result<()> {
     // Permissions say little to a superuser and on a read-only disk; a file that comes and goes says all.
     let probe = folder.join(format!(".gen-{}.probe", std::process::id()));
     std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(Error::io(path))
+}
+
+/// Refuses an animation under the name of the pictures, which it would replace.
+pub fn check_apart(option: &str, path: &Path, out: &Path) -> Result<(), Usage> {
+    if path != out {
+        return Ok(());
+    }
+    Err(Usage(format!("{option} {}: --out has the same name; give each its own", path.display())))
 }
 
 /// Refuses a name that has not this ending.

@@ -25,6 +25,7 @@ use crate::commands::class::Guide;
 use crate::exit::Usage;
 use crate::flow::{self, Flow};
 use crate::model::Facts;
+use crate::print::count;
 use crate::session::Session;
 
 /// Steps of a few-step solver where nothing else is said.
@@ -42,7 +43,7 @@ pub struct PcArgs {
     #[arg(long, value_name = "NAME", value_parser = name::<config::Corrector>)]
     corrector: Option<config::Corrector>,
     /// Signal-to-noise ratio of pc's corrector; the configuration's unless given.
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = snr)]
     snr: Option<f64>,
     /// Norms of pc's Langevin step: each image's own, or the batch's mean as in the authors' code, which couples the images.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Norm::Image)]
@@ -93,6 +94,12 @@ pub struct SamplerArgs {
 
 fn name<T: std::str::FromStr<Err = langevin::Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|e: langevin::Error| e.to_string())
+}
+
+/// Said early: a pair without a corrector would never look at it.
+fn snr(text: &str) -> Result<f64, String> {
+    let snr: f64 = text.parse().map_err(|_| "a number is expected, such as 0.16".to_owned())?;
+    if snr.is_finite() && snr > 0.0 { Ok(snr) } else { Err("a finite number above 0 is expected".into()) }
 }
 
 /// A sampler on paper.
@@ -157,6 +164,7 @@ impl Plan {
             Tolerance::new(args.rtol, args.atol)?;
             let name = format!("ode, rtol {}, atol {}", args.rtol, args.atol);
             let memory = flow::draft(gpu, saved, n, false)?.memory();
+            flow::room(gpu, n, memory.total())?;
             return Ok(Self { name, nfe: None, flops: None, memory, draft: None });
         }
         let (rows, mut name) = args.rows(saved)?;
@@ -183,6 +191,7 @@ impl Plan {
             name = format!("{name}, {}", guide.name);
         }
         let (flops, memory) = (Some(draft.flops()), draft.memory());
+        flow::room(gpu, n, memory.total())?;
         Ok(Self { name, nfe: Some(nfe), flops, memory, draft: Some(draft) })
     }
 }
@@ -266,7 +275,7 @@ impl PcArgs {
         (s.predictor, s.corrector, s.snr) = (predictor, corrector, snr);
         let table = PcTable::new(&PcOptions { sde: sde.with_n(steps)?, ..pc_of(&config)? })?;
         let coupled = if self.norm == Norm::Batch { ", norms of the batch" } else { "" };
-        Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}{coupled}), {steps} steps")))
+        Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}{coupled}), {}", count(steps, "step"))))
     }
 
     /// Whether images of a batch depend on each other by more than a tolerance, so that its size is part of the result.
@@ -331,16 +340,19 @@ impl SamplerArgs {
         Ok(match Scheduler::from_json(&text)? {
             Scheduler::Ddpm(chain) => {
                 let n = steps(chain.num_train_timesteps);
-                (Rows::Solver(chain.ddpm(n)?), format!("DDPMScheduler, {n} steps"))
+                (Rows::Solver(chain.ddpm(n)?), format!("DDPMScheduler, {}", count(n, "step")))
             }
             Scheduler::Ddim(chain) => {
                 let n = steps(DDIM);
                 let eta = self.eta.unwrap_or(0.0);
-                (Rows::Solver(chain.ddim(n, eta)?), format!("DDIMScheduler, eta {eta}, {n} steps"))
+                (Rows::Solver(chain.ddim(n, eta)?), format!("DDIMScheduler, eta {eta}, {}", count(n, "step")))
             }
             Scheduler::ScoreSdeVe(ve) => {
                 let n = steps(ve.num_train_timesteps);
-                (Rows::Pc(PcTable::new(&ve.pc_options(n)?)?), format!("ScoreSdeVeScheduler, {n} steps"))
+                (
+                    Rows::Pc(PcTable::new(&ve.pc_options(n)?)?),
+                    format!("ScoreSdeVeScheduler, {}", count(n, "step")),
+                )
             }
         })
     }
@@ -364,6 +376,6 @@ impl SamplerArgs {
             Solver::Heun => String::new(),
             Solver::Ddim { eta } | Solver::DpmSolverPlusPlus2M { eta } => format!(", eta {eta}"),
         };
-        Ok((table, format!("{sampler}{eta}, {steps} steps")))
+        Ok((table, format!("{sampler}{eta}, {}", count(steps, "step"))))
     }
 }

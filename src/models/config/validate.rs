@@ -270,7 +270,8 @@ impl Config {
             ("model.preprocess_std", &model.preprocess_std),
         ] {
             require(list.len() == channels && list.iter().all(|v| v.is_finite()), key, list, || {
-                format!("one finite number for each of the {channels} channels")
+                let example = if channels == 1 { "[0.5]" } else { "[0.5, 0.5, 0.5]" };
+                format!("one finite number for each of the images' channels, such as {example}")
             })?;
         }
         for &std in &model.preprocess_std {

@@ -30,6 +30,18 @@ impl TrainStep {
     /// # Errors
     /// [`Error::Shape`] when the batch is not the step's; what the device reports.
     pub fn run(&mut self, batch: &StepBatch<'_>) -> Result<()> {
+        self.run_watched(batch, None)
+    }
+
+    /// [`TrainStep::run`]; `watch`, if any, hears from time to time the share of the step that the device has done.
+    ///
+    /// # Errors
+    /// As [`TrainStep::run`].
+    pub fn run_watched(
+        &mut self,
+        batch: &StepBatch<'_>,
+        mut watch: Option<&mut dyn FnMut(f64)>,
+    ) -> Result<()> {
         let [n, h, w, c] = self.settings.shape;
         let size = h * w * c;
         let total = self.settings.batch;
@@ -42,7 +54,7 @@ impl TrainStep {
             );
             return Err(Error::shape("training step", problem, "give one batch"));
         }
-        let split = total > n;
+        let (split, parts) = (total > n, total.div_ceil(n) as f64);
         for (part, rows) in batch.rows.chunks(n).enumerate() {
             let first = part * n;
             let range = first * size..(first + rows.len()) * size;
@@ -61,7 +73,12 @@ impl TrainStep {
             if let Some((value, classes)) = self.values.inputs.classes(rows, n) {
                 self.gradient.write_u32(value, &classes)?;
             }
-            self.gradient.run()?;
+            match &mut watch {
+                Some(watch) => {
+                    self.gradient.run_watched(&mut |share| watch((part as f64 + share) / parts))?
+                }
+                None => self.gradient.run()?,
+            }
             if split {
                 self.add_up(part == 0)?;
             }

@@ -8,6 +8,7 @@ use langevin::bench::{Bench as Bencher, Case, Measurement, Slice, chrome_trace, 
 use langevin::error::nearest;
 use langevin::gpu::DeviceKind;
 use langevin::graph::{Choice, Tuner};
+use serde_json::json;
 
 use crate::exit::{Interrupted, Usage};
 use crate::print;
@@ -54,6 +55,10 @@ pub struct Bench {
 impl Bench {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         let cases = self.cases()?;
+        if self.list && self.json {
+            let item = |case: &Case| json!({"case": case.to_string(), "name": case.name, "full": case.full});
+            return Ok(print::json(&cases.iter().map(item).collect())?);
+        }
         if self.list {
             return cases.iter().try_for_each(|case| Ok(print::line(case)?));
         }

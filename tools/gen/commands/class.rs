@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
@@ -66,7 +67,7 @@ impl GuideArgs {
         if !(self.guidance.is_finite() && self.guidance >= 0.0) {
             return Err(Usage(format!("--guidance {}: it takes 0 or more", self.guidance)).into());
         }
-        let classifier = SavedModel::open(&self.classifier, None)?;
+        let classifier = SavedModel::open(&self.classifier, None).context("--classifier")?;
         if let Some(note) = &classifier.note {
             session.say(note);
         }

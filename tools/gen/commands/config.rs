@@ -34,7 +34,7 @@ enum What {
   gen config show ve/cifar10_ncsnpp_continuous > mine.toml
   gen config show mine.toml --set sampling.snr=0.17 --json")]
     Show {
-        /// A preset or a TOML file.
+        /// A preset, or a TOML or JSON file.
         #[arg(value_name = "NAME|FILE")]
         name: String,
         /// Sets one key; may be repeated.

@@ -15,7 +15,8 @@ use crate::settings::load;
 
 /// Look at a data set, or pack it for training.
 ///
-/// A data set is a folder of PNG and JPEG files, a tar (also .gz, .xz) or zip of them, CIFAR-10's binary files, or TFRecords.
+/// A data set is a folder of PNG and JPEG files, a tar (also .gz, .xz) or zip of them, CIFAR-10's binary files, TFRecords, or LSUN's LMDB
+/// (whose WebP pictures need a build with `--features lsun`).
 /// Folders named train and test are splits, folders below them classes.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -196,7 +197,8 @@ fn print_text(report: &CheckReport) -> anyhow::Result<()> {
         ))?;
     }
     if report.ignored > 0 {
-        print::line(format_args!("{} files that are no pictures", report.ignored))?;
+        let what = if report.ignored == 1 { "file that is no picture" } else { "files that are no pictures" };
+        print::line(format_args!("{} {what}", report.ignored))?;
     }
     for b in &report.bad {
         print::line(format_args!("cannot be used: {}: {}", b.name, b.reason))?;

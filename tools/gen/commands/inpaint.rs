@@ -15,6 +15,7 @@ use langevin::score::ModelScore;
 use serde_json::json;
 
 use crate::exit::Interrupted;
+use crate::flow::room;
 use crate::input::{Given, ImagesArgs};
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures};
@@ -219,7 +220,9 @@ impl<'a> Job<'a> {
         let method = Method::Pc { table: &table, norm: common.pc.norm(), constraint: Some(&task) };
         let draft = |batch| {
             let shape = [batch, hwc[0], hwc[1], hwc[2]];
-            Ok(SamplerDraft::new(&gpu, &score, method, shape, Choice::for_device(&gpu))?)
+            let draft = SamplerDraft::new(&gpu, &score, method, shape, Choice::for_device(&gpu))?;
+            room(&gpu, batch, draft.memory().total())?;
+            Ok(draft)
         };
         let (batch, draft) = match common.pc.couples() {
             true => (asked, draft(asked)?),

@@ -15,7 +15,7 @@ use crate::exit::{Interrupted, Usage};
 use crate::flow::{DecodeArgs, Flow};
 use crate::input::Given;
 use crate::model::{Facts, ModelArgs};
-use crate::output::{Out, Pictures, check_ending, check_writable};
+use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
 use crate::print;
 use crate::session::Session;
 
@@ -60,6 +60,7 @@ impl Interpolate {
         let out = Out::new(&self.out)?;
         if let Some(path) = &self.animation {
             check_ending("--animation", path, "png")?;
+            check_apart("--animation", path, &self.out)?;
             check_writable(path)?;
         }
         let saved = self.model.open(session)?;

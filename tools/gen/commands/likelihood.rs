@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use langevin::data::Preprocess;
 use langevin::data::transform::{center, dequantize};
+use langevin::data::{Preprocess, Split};
 use langevin::likelihood::{T_EPS, likelihood_while};
 use langevin::sampling::flow::FlowOptions;
 use langevin::sampling::prior::{Probe, probe};
@@ -26,6 +26,7 @@ use crate::session::Session;
 #[derive(Args)]
 #[command(after_help = "Examples:
   gen likelihood --data photos/ --n 16
+  gen likelihood --data mnist.tar.xz --split test --n 100 --json
   gen likelihood --model checkpoint_24.pth --config vp/cifar10_ddpmpp_continuous --data cifar-10-binary.tar.gz \\
       --n 128 --repeats 5 --hutchinson gaussian --json")]
 pub struct LikelihoodCommand {
@@ -34,16 +35,19 @@ pub struct LikelihoodCommand {
     /// The images: a data set as `gen data` reads it, a picture, or a .safetensors or .npz file (`x`, n c h w, in [0, 1]).
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
-    /// Take the first N images only.
+    /// Take N images only: the first ones, of a split such as --seed chooses.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
+    /// Take a data set as `gen train` does, and this part of it; without folders named train and test all of it is train.
+    #[arg(long, value_enum, value_name = "NAME")]
+    split: Option<Part>,
     /// The probe of the divergence.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Hutchinson::Rademacher)]
     hutchinson: Hutchinson,
     /// Measure each image so many times, with fresh noise and probe, and take the mean.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     repeats: u32,
-    /// Seed of noise and probe.
+    /// Seed of noise, probe and choice.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -57,6 +61,24 @@ pub struct LikelihoodCommand {
 enum Hutchinson {
     Rademacher,
     Gaussian,
+}
+
+/// `--split`
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    Train,
+    Test,
+    All,
+}
+
+impl From<Part> for Split {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Train => Self::Train,
+            Part::Test => Self::Test,
+            Part::All => Self::All,
+        }
+    }
 }
 
 impl From<Hutchinson> for Probe {
@@ -85,7 +107,11 @@ impl LikelihoodCommand {
         let d = &saved.config.data;
         let preprocess =
             Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
-        let images = Given::read(&self.data, preprocess, self.n.map(|n| n as usize))?;
+        let most = self.n.map(|n| n as usize);
+        let images = match self.split {
+            Some(split) => Given::of_split(&self.data, preprocess, split.into(), most, self.seed, session)?,
+            None => Given::read(&self.data, preprocess, most)?,
+        };
         let bytes = bytes_of(&images.values);
         if bytes.is_none() {
             session.say("the values are no multiples of 1/255: they are taken as they are, without noise");

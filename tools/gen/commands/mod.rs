@@ -5,7 +5,7 @@ pub mod class;
 mod completions;
 mod config;
 mod convert;
-mod data;
+pub mod data;
 mod decode;
 mod devices;
 mod encode;

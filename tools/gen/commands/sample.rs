@@ -12,7 +12,7 @@ use serde_json::json;
 use super::class::GuideArgs;
 use crate::exit::Interrupted;
 use crate::model::{Facts, ModelArgs};
-use crate::output::{Out, Pictures, check_ending, check_writable};
+use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
 use crate::print;
 use crate::sampler::{Plan, Run, SamplerArgs};
 use crate::session::{Session, seeds, that_fits};
@@ -22,8 +22,8 @@ const FRAMES: usize = 60;
 
 /// Draw images.
 ///
-/// Without arguments: 16 images of the embedded model by DPM-Solver++(2M), as a grid in sample.png. Image i of a seed is the
-/// same whatever the batch.
+/// Without arguments: 16 images of the embedded model by DPM-Solver++(2M), as a grid in sample.png. A seed gives
+/// the same image whatever the batch, but for `ode` and `--norm batch`, where images of a batch share the sizes of their steps.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gen sample
@@ -67,6 +67,7 @@ impl Sample {
         let out = if self.dry_run { None } else { Some(Out::new(&self.out)?) };
         if let Some(path) = &self.trajectory {
             check_ending("--trajectory", path, "png")?;
+            check_apart("--trajectory", path, &self.out)?;
             check_writable(path)?;
         }
         let saved = self.model.open(session)?;

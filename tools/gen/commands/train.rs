@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use langevin::data::{DataConfig, Dataset, Preprocess};
@@ -18,13 +18,18 @@ use crate::print;
 use crate::session::Session;
 use crate::settings::ConfigArgs;
 
+/// A slow device is heard of so often.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
+/// Where the first step is not done by then, how far it is.
+const FIRST_LINE: Duration = Duration::from_secs(10);
+
 /// Train a model.
 ///
 /// The work folder holds everything: the checkpoint, of which the one before is kept, a log (metrics.jsonl and TensorBoard
 /// events), grids of samples. A run that was ended by Ctrl-C or a power cut goes on from there, bit for bit as if it never stopped.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  gen train --config ve/cifar10_ncsnpp_continuous --data cifar-10-binary.tar.gz --out runs/cifar10
+  gen train --config ve/cifar10_ncsnpp_continuous --data cifar-10-binary.tar.gz
   gen train --config mine.toml --data photos/ --out runs/mine --set optim.lr=1e-4 --batch 32 --steps 20000
   gen train --config ve/ffhq_ncsnpp_continuous --batch 1 --recompute --dry-run
   gen train --config ve/cifar10_ncsnpp_continuous --set model.name=wideresnet_noise_conditional \\
@@ -35,11 +40,11 @@ pub struct Train {
     /// The images; see `gen data --help`.
     #[arg(long, value_name = "PATH", required_unless_present = "dry_run")]
     data: Option<PathBuf>,
-    /// The work folder.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "dry_run")]
+    /// The work folder; runs/NAME after the configuration's name unless given.
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Steps to reach, in place of training.n_iters.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Images of a step, in place of training.batch_size.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -59,7 +64,7 @@ pub struct Train {
     /// Save every N minutes as well.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     save_every: u64,
-    /// Print the plan and its memory, with and without --recompute, and train nothing; needs neither --data nor --out.
+    /// Print the plan and its memory, with and without --recompute, and train nothing; needs no --data.
     #[arg(long)]
     dry_run: bool,
     /// Print objects: the plan of a dry run, or a line for each line of the log and one for the end.
@@ -85,21 +90,23 @@ impl Train {
                 every: self.samples_every,
                 ..SampleOptions::default()
             }),
-            log_every: Some(Duration::from_secs(30)),
+            log_every: Some(BETWEEN_LINES),
             save_every: Some(Duration::from_secs(60 * self.save_every.max(1))),
             ..TrainerOptions::default()
         };
         if self.dry_run {
             return self.plan(&gpu, &config, &options, session);
         }
-        // bug: the command line is refused without these two, but for a dry run.
-        let (path, out) = (self.data.as_ref().expect("--data"), self.out.as_ref().expect("--out"));
+        // bug: the command line is refused without it, but for a dry run.
+        let path = self.data.as_ref().expect("--data");
+        let out = &self.out.clone().unwrap_or_else(|| self.folder());
         let data = pictures(path, &config, session)?;
         let bar = session.counter("compiling kernels");
         let mut trainer = Trainer::new(&gpu, config, data, out, options)?;
         bar.finish_and_clear();
         let bar = session.bar(0, "training");
         let mut last: Option<Figures> = None;
+        let (begun, mut due) = (Instant::now(), FIRST_LINE);
         let outcome = trainer.run(&mut |event: Event<'_>| {
             match event {
                 Event::Started { step, steps, memory, micro_batch, .. } => {
@@ -119,10 +126,30 @@ impl Train {
                     } else {
                         String::new()
                     };
-                    session.say(format_args!(
-                        "{of}, batches of {batch}{parts}, {} of device memory",
-                        print::bytes(memory.total())
-                    ));
+                    bar.suspend(|| {
+                        session.say(format_args!(
+                            "{of}, batches of {batch}{parts}, {} of device memory; the run is in {}",
+                            print::bytes(memory.total()),
+                            out.display()
+                        ));
+                    });
+                }
+                Event::UnderWay { step, share, images_per_second } => {
+                    // Kernels are compiled first; a rate from less says nothing.
+                    let known = share >= 0.01;
+                    let text = match known {
+                        true => {
+                            let rate = print::rate(images_per_second);
+                            format!("step {step} is {:.0}% done, about {rate}", 100.0 * share)
+                        }
+                        false => format!("step {step} is under way"),
+                    };
+                    bar.set_prefix(format!(", {text}"));
+                    let elapsed = begun.elapsed();
+                    if bar.is_hidden() && elapsed >= due && (known || elapsed >= BETWEEN_LINES) {
+                        due = elapsed + BETWEEN_LINES;
+                        session.say(text);
+                    }
                 }
                 Event::Step { step } => bar.set_position(step),
                 Event::Logged(figures) => {
@@ -212,6 +239,16 @@ impl Train {
             other.flops() / 1e9
         ))?;
         Ok(())
+    }
+
+    /// Where a run goes that names no folder: the same command finds it again.
+    fn folder(&self) -> PathBuf {
+        let name = self.config.config.as_deref().unwrap_or_default();
+        let stem = match Path::new(name).extension() {
+            Some(_) => Path::new(name).file_stem().map(|s| s.to_string_lossy().into_owned()),
+            None => None,
+        };
+        Path::new("runs").join(stem.unwrap_or_else(|| name.replace(['/', '\\'], "-")))
     }
 
     fn configuration(&self) -> anyhow::Result<Config> {
