@@ -1,7 +1,7 @@
 // Statistics of each image and group of channels from the moments of rows, spread over the group's channels.
 // moments: n all_rows 2 c as shared/norm_moments.wgsl leaves them; weight, bias: c, with AFFINE. table: n 4 c, whose rows are mean,
 // scale, offset and 1/sqrt(variance + eps): the norm is (x - mean)·scale + offset. variance = Σ(x - mean)²/(count - free).
-// A workgroup of 64 owns a group of `size` channels of one image, an invocation every 64th row.
+// A workgroup of 64 owns a group of `size` channels of one image, an invocation every 64th row. ALONE: an invocation owns all rows.
 struct Params {
     origin: vec4<u32>,
     pixels: u32,
@@ -14,6 +14,9 @@ struct Params {
     // 1 for the unbiased variance.
     free: u32,
     eps: f32,
+    // Of channels, of an image.
+    groups: u32,
+    images: u32,
 }
 
 @group(0) @binding(0) var<storage, read> moments: array<f32>;
@@ -26,7 +29,18 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> table: array<f32>;
 @group(0) @binding(2) var<uniform> p: Params;
 //!end
+//!if ALONE
+const STEP = 1u;
+fn sum_rows(value: f32, lane: u32) -> f32 {
+    return value;
+}
+//!else
+const STEP = 64u;
 //!use shared/sum64.wgsl
+fn sum_rows(value: f32, lane: u32) -> f32 {
+    return sum64(value, lane);
+}
+//!end
 
 // Pixels that a row of shared/norm_moments.wgsl covers.
 fn pixels_of(row: u32) -> f32 {
@@ -38,14 +52,24 @@ fn pixels_of(row: u32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let group = id + p.origin.xyz;
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+//!if ALONE
+    let at = (id.x + p.origin.x) * 64u + index;
+    if at >= p.groups * p.images {
+        return;
+    }
+    let group = vec2<u32>(at % p.groups, at / p.groups);
+    let lane = 0u;
+//!else
+    let group = id.xy + p.origin.xy;
+    let lane = index;
+//!end
     let first_channel = group.x * p.size;
     let base = group.y * p.all_rows * 2u * p.channels + first_channel;
     // Row 0 has a pixel always.
     let shift = moments[base];
     var sum = 0.0;
-    for (var row = lane; row < p.all_rows; row += 64u) {
+    for (var row = lane; row < p.all_rows; row += STEP) {
         let count = pixels_of(row);
         let at = base + row * 2u * p.channels;
         for (var j = 0u; j < p.size; j++) {
@@ -53,9 +77,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         }
     }
     let count = f32(p.pixels) * f32(p.size);
-    let moved = sum64(sum, lane) / count;
+    let moved = sum_rows(sum, lane) / count;
     var deviations = 0.0;
-    for (var row = lane; row < p.all_rows; row += 64u) {
+    for (var row = lane; row < p.all_rows; row += STEP) {
         let count = pixels_of(row);
         let at = base + row * 2u * p.channels;
         for (var j = 0u; j < p.size; j++) {
@@ -63,10 +87,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
             deviations += select(0.0, moments[at + p.channels + j] + count * d * d, count > 0.0);
         }
     }
-    let variance = sum64(deviations, lane) / (count - f32(p.free));
+    let variance = sum_rows(deviations, lane) / (count - f32(p.free));
     let mean = shift + moved;
     let inverse = 1.0 / sqrt(variance + p.eps);
-    for (var j = lane; j < p.size; j += 64u) {
+    for (var j = lane; j < p.size; j += STEP) {
         let channel = first_channel + j;
         let out = group.y * 4u * p.channels + channel;
         table[out] = mean;

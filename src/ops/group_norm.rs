@@ -49,17 +49,19 @@ impl Op for Forward {
         "group_norm"
     }
 
-    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let GroupNorm { groups, norm_eps, silu } = self.0;
-        let x = io.output(0);
         let affine = Some([Operand::Input(1), Operand::Input(2)]);
         let table = Operand::Output(1);
         let from = if io.in_place { Operand::Output(0) } else { Operand::Input(0) };
         let biased = (Variance::Biased, norm_eps);
-        let [moments, finish] =
-            norm::statistics(from, x, groups, biased, affine, Operand::Workspace(0), table);
-        let launches = vec![moments, finish, norm::apply(io, silu, table)];
-        vec![Candidate::plain(launches).with_workspaces(vec![Walk::of_sums(x).workspace()])]
+        let way = |walk: Walk| {
+            let [moments, finish] =
+                norm::statistics(from, walk, groups, biased, affine, Operand::Workspace(0), table);
+            let launches = vec![moments, finish, norm::apply(io, silu, table)];
+            walk.candidate(launches, vec![walk.workspace()])
+        };
+        Walk::of_sums(io.output(0), device).map(way).into()
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -110,43 +112,45 @@ impl Op for Backward {
         "group_norm"
     }
 
-    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let GroupNorm { groups, silu, .. } = self.options;
         let x = io.input(1);
-        let walk = Walk::of_sums(x);
-        let [partial, sums, gradient] = [0, 1, 2].map(Operand::Workspace);
-        let mut launches = norm::sums(io, silu, partial, sums).to_vec();
-        if self.by_x {
-            let (size, count) = (walk.c / groups, walk.n * groups);
-            launches.push(
-                Launch::new("group_norm/gradient.wgsl")
-                    .read(sums)
-                    .read(TABLE)
-                    .write(gradient)
-                    .word(walk.c)
-                    .word(groups)
-                    .word(size)
-                    .word(count)
-                    .float(1.0 / (walk.pixels * size) as f32)
-                    .grid(count.div_ceil(64), 1, 1),
-            );
-            launches.push(norm::backward(io, silu, gradient));
-        }
-        if self.by_parameters {
-            let first = usize::from(self.by_x);
-            launches.push(
-                Launch::new("group_norm/parameters.wgsl")
-                    .read(sums)
-                    .read(TABLE)
-                    .write(Operand::Output(first))
-                    .write(Operand::Output(first + 1))
-                    .word(walk.c)
-                    .word(walk.n)
-                    .grid(walk.c.div_ceil(64), 1, 1),
-            );
-        }
-        let workspaces = vec![walk.workspace(), norm::table_bytes(x, 2), norm::table_bytes(x, 2)];
-        vec![Candidate::plain(launches).with_workspaces(workspaces)]
+        let way = |walk: Walk| {
+            let [partial, sums, gradient] = [0, 1, 2].map(Operand::Workspace);
+            let mut launches = norm::sums(io, walk, silu, [partial, sums]).to_vec();
+            if self.by_x {
+                let (size, count) = (walk.c / groups, walk.n * groups);
+                launches.push(
+                    Launch::new("group_norm/gradient.wgsl")
+                        .read(sums)
+                        .read(TABLE)
+                        .write(gradient)
+                        .word(walk.c)
+                        .word(groups)
+                        .word(size)
+                        .word(count)
+                        .float(1.0 / (walk.pixels * size) as f32)
+                        .grid(count.div_ceil(64), 1, 1),
+                );
+                launches.push(norm::backward(io, silu, gradient));
+            }
+            if self.by_parameters {
+                let first = usize::from(self.by_x);
+                launches.push(
+                    Launch::new("group_norm/parameters.wgsl")
+                        .read(sums)
+                        .read(TABLE)
+                        .write(Operand::Output(first))
+                        .write(Operand::Output(first + 1))
+                        .word(walk.c)
+                        .word(walk.n)
+                        .grid(walk.c.div_ceil(64), 1, 1),
+                );
+            }
+            let workspaces = vec![walk.workspace(), norm::table_bytes(x, 2), norm::table_bytes(x, 2)];
+            walk.candidate(launches, workspaces)
+        };
+        Walk::of_sums(x, device).map(way).into()
     }
 
     fn in_place(&self) -> Option<usize> {

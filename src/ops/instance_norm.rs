@@ -143,7 +143,7 @@ impl Op for Forward {
         "instance_norm"
     }
 
-    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let x = io.output(0);
         let from = if io.in_place { Operand::Output(0) } else { Operand::Input(0) };
         let (moments, means, table) = (Operand::Workspace(0), Operand::Workspace(1), Operand::Output(1));
@@ -151,27 +151,29 @@ impl Op for Forward {
         let variance = if self.kind == Kind::Variance { Variance::Unbiased } else { Variance::Biased };
         let finished = if self.kind == Kind::Plain { table } else { means };
         let variance = (variance, self.norm_eps);
-        let mut launches = norm::statistics(from, x, c, variance, None, moments, finished).to_vec();
-        match self.kind {
-            Kind::Plain => {}
-            Kind::Plus { .. } | Kind::Conditional { .. } => {
-                let launch = Launch::new("instance_norm/plus.wgsl").read(means).write(table);
-                let launch = with_parameters(launch, self.kind, 1, true);
-                launches.push(launch.word(c).float(NORM_EPS).grid(n, 1, 1));
+        let way = |walk: Walk| {
+            let mut launches = norm::statistics(from, walk, c, variance, None, moments, finished).to_vec();
+            match self.kind {
+                Kind::Plain => {}
+                Kind::Plus { .. } | Kind::Conditional { .. } => {
+                    let launch = Launch::new("instance_norm/plus.wgsl").read(means).write(table);
+                    let launch = with_parameters(launch, self.kind, 1, true);
+                    launches.push(launch.word(c).float(NORM_EPS).grid(n, 1, 1));
+                }
+                Kind::Variance => launches.push(
+                    Launch::new("instance_norm/variance.wgsl")
+                        .read(means)
+                        .write(table)
+                        .read(Operand::Input(1))
+                        .word(c)
+                        .word(n * c)
+                        .grid((n * c).div_ceil(64), 1, 1),
+                ),
             }
-            Kind::Variance => launches.push(
-                Launch::new("instance_norm/variance.wgsl")
-                    .read(means)
-                    .write(table)
-                    .read(Operand::Input(1))
-                    .word(c)
-                    .word(n * c)
-                    .grid((n * c).div_ceil(64), 1, 1),
-            ),
-        }
-        launches.push(norm::apply(io, false, table));
-        let workspaces = vec![Walk::of_sums(x).workspace(), norm::table_bytes(x, 4)];
-        vec![Candidate::plain(launches).with_workspaces(workspaces)]
+            launches.push(norm::apply(io, false, table));
+            walk.candidate(launches, vec![walk.workspace(), norm::table_bytes(x, 4)])
+        };
+        Walk::of_sums(x, device).map(way).into()
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -223,53 +225,57 @@ impl Op for Backward {
         "instance_norm"
     }
 
-    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let x = io.input(1);
-        let walk = Walk::of_sums(x);
-        let (n, c) = (walk.n, walk.c);
+        let (n, c) = (x[0], x.last());
         let [partial, sums, gradient, image_rows] = [0, 1, 2, 3].map(Operand::Workspace);
         let first = usize::from(self.by_x);
         let conditional = self.kind.is_conditional() && self.by_parameters;
         let rows = if conditional { Operand::Output(first) } else { image_rows };
-        let mut launches = norm::sums(io, false, partial, sums).to_vec();
-        match self.kind {
-            Kind::Plus { .. } | Kind::Conditional { .. } => {
-                let launch = Launch::new("instance_norm/plus_gradient.wgsl")
-                    .read(TABLE)
-                    .read(sums)
-                    .write(gradient)
-                    .write(rows);
-                let launch = with_parameters(launch, self.kind, 3, false).word(c).float(NORM_EPS);
-                launches.push(launch.float(1.0 / walk.pixels as f32).grid(n, 1, 1));
-            }
-            Kind::Plain | Kind::Variance => {
-                let variance = self.kind == Kind::Variance;
-                let mut launch = Launch::new("instance_norm/gradient.wgsl")
-                    .constant("VARIANCE", variance.into())
-                    .read(TABLE)
-                    .read(sums)
-                    .write(gradient);
-                if variance {
-                    launch = launch.write(rows);
+        let way = |walk: Walk| {
+            let mut launches = norm::sums(io, walk, false, [partial, sums]).to_vec();
+            match self.kind {
+                Kind::Plus { .. } | Kind::Conditional { .. } => {
+                    let launch = Launch::new("instance_norm/plus_gradient.wgsl")
+                        .read(TABLE)
+                        .read(sums)
+                        .write(gradient)
+                        .write(rows);
+                    let launch = with_parameters(launch, self.kind, 3, false).word(c).float(NORM_EPS);
+                    launches.push(launch.float(1.0 / walk.pixels as f32).grid(n, 1, 1));
                 }
-                let free = walk.pixels - usize::from(variance);
-                let launch = launch.word(c).word(n * c).float(1.0 / free as f32);
-                launches.push(launch.grid((n * c).div_ceil(64), 1, 1));
+                Kind::Plain | Kind::Variance => {
+                    let variance = self.kind == Kind::Variance;
+                    let mut launch = Launch::new("instance_norm/gradient.wgsl")
+                        .constant("VARIANCE", variance.into())
+                        .read(TABLE)
+                        .read(sums)
+                        .write(gradient);
+                    if variance {
+                        launch = launch.write(rows);
+                    }
+                    let free = walk.pixels - usize::from(variance);
+                    let launch = launch.word(c).word(n * c).float(1.0 / free as f32);
+                    launches.push(launch.grid((n * c).div_ceil(64), 1, 1));
+                }
             }
-        }
-        if self.by_x {
-            launches.push(norm::backward(io, false, gradient));
-        }
-        if self.by_parameters && !conditional {
-            // Over the images: one parameter after the other out of the rows.
-            for i in 0..self.kind.row() {
-                let columns = norm::Columns { width: c, stride: self.kind.row() * c, offset: i * c };
-                launches.push(norm::sum_rows(rows, Operand::Output(first + i), (1, n), columns));
+            if self.by_x {
+                launches.push(norm::backward(io, false, gradient));
             }
-        }
-        let row = norm::table_bytes(x, self.kind.row().max(1));
-        let workspaces = vec![walk.workspace(), norm::table_bytes(x, 2), norm::table_bytes(x, 2), row];
-        vec![Candidate::plain(launches).with_workspaces(workspaces)]
+            if self.by_parameters && !conditional {
+                // Over the images: one parameter after the other out of the rows.
+                for i in 0..self.kind.row() {
+                    let columns = norm::Columns { width: c, stride: self.kind.row() * c, offset: i * c };
+                    launches.push(norm::sum_rows(rows, Operand::Output(first + i), (1, n), columns));
+                }
+            }
+            let row = norm::table_bytes(x, self.kind.row().max(1));
+            walk.candidate(
+                launches,
+                vec![walk.workspace(), norm::table_bytes(x, 2), norm::table_bytes(x, 2), row],
+            )
+        };
+        Walk::of_sums(x, device).map(way).into()
     }
 
     fn in_place(&self) -> Option<usize> {

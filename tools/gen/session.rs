@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -28,6 +28,7 @@ pub struct Global {
 pub struct Session {
     global: Global,
     interrupted: Arc<AtomicBool>,
+    begun: Instant,
 }
 
 impl Session {
@@ -44,12 +45,17 @@ impl Session {
                 print::word("\nending; Ctrl-C again ends at once");
             }
         })?;
-        Ok(Self { global, interrupted })
+        Ok(Self { global, interrupted, begun: Instant::now() })
     }
 
     /// Whether Ctrl-C was pressed.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Time since the tool was started.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// The device that was asked for.
@@ -170,6 +176,7 @@ mod tests {
         let session = Session {
             global: Global { device: None, quiet: true, verbose: false },
             interrupted: Arc::default(),
+            begun: Instant::now(),
         };
         let fits = |most: usize| {
             that_fits(16, &session, |n| if n <= most { Ok(n) } else { Err(limit(n as u64).into()) })

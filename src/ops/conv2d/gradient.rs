@@ -4,10 +4,11 @@ use crate::gpu::{Capabilities, Const, DeviceKind};
 use crate::graph::{Candidate, Io, Launch, Op, Operand};
 
 use super::gemm::{Gemm, Transposed};
-use super::sum::{FEW, Has, Layout, Size, Sum};
+use super::sum::{FEW, Has, Layout, Size, Sum, behind};
 use super::tile::Tile;
 use super::winograd::better_tile;
 use super::{Conv, Conv2d, STEM};
+use crate::ops::{flat_groups, lanes};
 
 /// The gradient by one input: `c` channels from `first` on.
 #[derive(Debug)]
@@ -43,20 +44,36 @@ impl Op for GradInput {
             has: Has::default(),
             scale: self.conv.scale,
         };
-        let mut all = Vec::new();
-        if geometry.stride == 1 {
-            // The same convolution with flipped taps and what is left of the reach as padding.
-            let reach = |k: usize| (geometry.dilation * (k - 1)) as i32;
-            let last = ((kh - 1) * per_y + (kw - 1) * per_x) as i32;
-            let flipped = Sum {
-                top: reach(kh) - top,
-                left: reach(kw) - left,
-                strides: [first + last, per_i as i32, per_o as i32, -(per_y as i32), -(per_x as i32)],
-                ..sum
-            };
-            all.extend(flipped.ways(device));
-        } else {
-            // Most products are with zeros here, and all the same it takes far less time than one output after the other.
+        // The same convolution with flipped taps and what is left of the reach as padding, over grad_y with zeros between its pixels
+        // where outputs lie further apart than inputs.
+        let reach = |k: usize| (geometry.dilation * (k - 1)) as i32;
+        let last = ((kh - 1) * per_y + (kw - 1) * per_x) as i32;
+        let apart = |outputs: usize| (outputs - 1) * geometry.stride + 1;
+        let (h, w) = (apart(size.ho), apart(size.wo));
+        let flipped = Sum {
+            size: Size { h, w, ..sum.size },
+            top: reach(kh) - top,
+            left: reach(kw) - left,
+            stride: 1,
+            strides: [first + last, per_i as i32, per_o as i32, -(per_y as i32), -(per_x as i32)],
+            ..sum
+        };
+        let image = 4 * (h * w * self.conv.c_out) as u64;
+        let mut all = match geometry.stride {
+            1 => flipped.ways(device),
+            // Left for images of which no binding holds one are the kernels that step over the zeros.
+            _ if image > device.max_binding => Vec::new(),
+            _ => {
+                let spread = |to| self.conv.spread([h, w], to);
+                flipped
+                    .ways(device)
+                    .into_iter()
+                    .filter(|way| !is_implicit(way))
+                    .map(|way| behind(way, size.n as u64 * image, spread))
+                    .collect()
+            }
+        };
+        if geometry.stride > 1 {
             all.extend(Tile::all(self.c, device).iter().filter_map(|&tile| sum.implicit(tile, true)));
         }
         all.push(sum.plain(true));
@@ -65,6 +82,27 @@ impl Op for GradInput {
 
     fn flops(&self, io: &Io) -> f64 {
         self.conv.flops(io) * self.c as f64 / (self.conv.c1 + self.conv.c2) as f64
+    }
+}
+
+/// Kernels that look up each pixel can step over zeros that were never stored.
+fn is_implicit(way: &Candidate) -> bool {
+    way.launches.iter().any(|launch| launch.kernel.shader == "conv2d/implicit.wgsl")
+}
+
+impl Conv {
+    /// grad_y to `to`, an image of `h`×`w` with zeros between.
+    fn spread(&self, [h, w]: [usize; 2], to: Operand) -> Launch {
+        let (size, c) = (self.size, self.c_out);
+        let v = lanes(c);
+        let elements = size.n * h * w * c;
+        [elements / v, h, w, c / v, size.ho, size.wo, self.geometry.stride]
+            .into_iter()
+            .fold(
+                Launch::new("conv2d/spread.wgsl").constant("V", v).read(Operand::Input(0)).write(to),
+                Launch::word,
+            )
+            .grid(flat_groups(elements, v), 1, 1)
     }
 }
 

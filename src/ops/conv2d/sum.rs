@@ -110,6 +110,19 @@ pub(super) struct Sum {
     pub(super) scale: f32,
 }
 
+/// `candidate` on what `first` leaves in a workspace of `bytes`, in place of input 0.
+pub(super) fn behind(mut candidate: Candidate, bytes: u64, first: impl Fn(Operand) -> Launch) -> Candidate {
+    let made = Operand::Workspace(candidate.workspaces.len());
+    for operand in candidate.launches.iter_mut().flat_map(|launch| &mut launch.operands) {
+        if *operand == Operand::Input(0) {
+            *operand = made;
+        }
+    }
+    candidate.launches.insert(0, first(made));
+    candidate.workspaces.push(bytes);
+    candidate
+}
+
 impl Sum {
     pub(super) fn flops(&self) -> f64 {
         let outputs = (self.size.n * self.size.ho * self.size.wo * self.c_out) as f64;

@@ -4,7 +4,8 @@
 //! with what flows to x through the statistics. Everything that touches all of x is here.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Io, Launch, Operand, Shape, Value};
+use crate::gpu::{Capabilities, DeviceKind};
+use crate::graph::{Candidate, Graph, Io, Launch, Operand, Shape, Value};
 use crate::ops::lanes;
 
 /// Invocations in a workgroup of the kernels that walk.
@@ -21,29 +22,38 @@ pub(in crate::ops) struct Walk {
     cols: usize,
     rows: usize,
     turns: usize,
+    /// Few long rows, which an invocation adds up alone: on a processor a barrier costs more than the loads that it would share.
+    alone: bool,
 }
 
 impl Walk {
-    /// A walk in which an invocation takes between `few` and `many` pixels: as many as leave an image 16 workgroups.
-    fn new(x: &Shape, few: usize, many: usize) -> Self {
+    /// A walk in which an invocation takes between `few` and `many` pixels: as many as leave an image `groups` workgroups.
+    fn new(x: &Shape, groups: usize, [few, many]: [usize; 2]) -> Self {
         let (n, c) = (x[0], x.last());
         let pixels = x.elements() / (n * c);
         let v = lanes(c);
         let columns = c / v;
         let cols = columns.div_ceil(columns.div_ceil(WORKGROUP));
         let rows = WORKGROUP / cols;
-        let turns = (pixels.div_ceil(rows) / 16).clamp(few, many);
-        Self { n, pixels, c, v, columns, cols, rows, turns }
+        let turns = (pixels.div_ceil(rows) / groups).clamp(few, many);
+        Self { n, pixels, c, v, columns, cols, rows, turns, alone: false }
     }
 
-    /// For sums over pixels: long rows, since every row leaves a result behind.
-    pub fn of_sums(x: &Shape) -> Self {
-        Self::new(x, 4, 64)
+    /// For sums over pixels: long rows, since every row leaves a result behind. The heuristic's choice first.
+    pub fn of_sums(x: &Shape, device: &Capabilities) -> [Self; 2] {
+        let software = device.kind == DeviceKind::Software;
+        [software, !software].map(|alone| Self { alone, ..Self::new(x, if alone { 4 } else { 16 }, [4, 64]) })
+    }
+
+    /// The candidate that walks so.
+    pub fn candidate(&self, launches: Vec<Launch>, workspaces: Vec<u64>) -> Candidate {
+        let variant = if self.alone { "alone" } else { "shared" };
+        Candidate { variant: variant.into(), ..Candidate::plain(launches) }.with_workspaces(workspaces)
     }
 
     /// For element by element work: rows long enough to pay for reading the table.
     fn of_elements(x: &Shape) -> Self {
-        Self::new(x, 2, 16)
+        Self::new(x, 16, [2, 16])
     }
 
     fn chunks(&self) -> usize {
@@ -103,22 +113,23 @@ pub(in crate::ops) enum Variance {
     Unbiased,
 }
 
-/// Statistics over `groups` groups of channels of each image of `from`, whose shape is `x`, into `table`; `affine` is weight and bias.
-/// `workspace` has [`Walk::workspace`] bytes of [`Walk::of_sums`].
+/// Statistics over `groups` groups of channels of each image of `from` into `table`; `affine` is weight and bias. `walk` is one of
+/// [`Walk::of_sums`], and `workspace` has its bytes.
 pub(in crate::ops) fn statistics(
     from: Operand,
-    x: &Shape,
+    walk: Walk,
     groups: usize,
     (variance, norm_eps): (Variance, f32),
     affine: Option<[Operand; 2]>,
     workspace: Operand,
     table: Operand,
 ) -> [Launch; 2] {
-    let walk = Walk::of_sums(x);
     let moments =
         walk.launch("shared/norm_moments.wgsl", 3.0).read(from).write(workspace).word(walk.all_rows());
-    let mut finish =
-        Launch::new("shared/norm_finish.wgsl").constant("AFFINE", affine.is_some().into()).read(workspace);
+    let mut finish = Launch::new("shared/norm_finish.wgsl")
+        .constant("AFFINE", affine.is_some().into())
+        .constant("ALONE", walk.alone.into())
+        .read(workspace);
     for operand in affine.into_iter().flatten() {
         finish = finish.read(operand);
     }
@@ -132,8 +143,13 @@ pub(in crate::ops) fn statistics(
         .word(walk.c / groups)
         .word((variance == Variance::Unbiased).into())
         .float(norm_eps)
-        .grid(groups, walk.n, 1)
-        .flops((6 * walk.n * walk.all_rows() * walk.c) as f64);
+        .word(groups)
+        .word(walk.n);
+    let finish = match walk.alone {
+        true => finish.grid((groups * walk.n).div_ceil(64), 1, 1),
+        false => finish.grid(groups, walk.n, 1),
+    };
+    let finish = finish.flops((6 * walk.n * walk.all_rows() * walk.c) as f64);
     [moments, finish]
 }
 
@@ -157,8 +173,7 @@ const X: Operand = Operand::Input(1);
 pub(in crate::ops) const TABLE: Operand = Operand::Input(2);
 
 /// Σg and Σg·(x − mean) of each channel of an image, `n 2 c`, into `sums`; by way of `workspace`, as in [`statistics`].
-pub(in crate::ops) fn sums(io: &Io, silu: bool, workspace: Operand, sums: Operand) -> [Launch; 2] {
-    let walk = Walk::of_sums(io.input(1));
+pub(in crate::ops) fn sums(io: &Io, walk: Walk, silu: bool, [workspace, sums]: [Operand; 2]) -> [Launch; 2] {
     let partial = walk
         .launch("shared/norm_sums.wgsl", if silu { 15.0 } else { 4.0 })
         .constant("SILU", silu.into())

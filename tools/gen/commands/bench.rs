@@ -177,6 +177,12 @@ impl Bench {
         let mut rows = vec![head.map(String::from).to_vec()];
         rows.extend(results.iter().map(row));
         print::line(print::table(&rows))?;
+        if let Some(longest) = results.iter().max_by(|a, b| a.submission_ms.total_cmp(&b.submission_ms)) {
+            print::line(format_args!(
+                "\nlongest submission: {:.0} ms, {} {} n={}",
+                longest.submission_ms, longest.name, longest.shape, longest.batch
+            ))?;
+        }
         for result in results.iter().filter(|r| r.overhead_share.is_some()) {
             print::line(format_args!(
                 "\n{} {}: {:.1} % of the time is not the network, {} read-backs",

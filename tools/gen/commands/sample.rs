@@ -88,8 +88,9 @@ impl Sample {
         let Some(out) = out else { return Ok(self.tell_plan(&plan, images.len(), batch)?) };
         let mut run = Run::new(plan, &gpu, &saved, self.model.which(), &self.sampler, guide.as_ref())?;
         session.detail(format_args!(
-            "prepared in {:.1} s; {} of device memory",
+            "prepared in {:.2} s, the first dispatch {:.2} s after the start; {} of device memory",
             start.elapsed().as_secs_f64(),
+            session.elapsed().as_secs_f64(),
             print::bytes(run.memory.total())
         ));
 
