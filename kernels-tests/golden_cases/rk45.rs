@@ -35,13 +35,7 @@ pub fn run(case: &Case) -> Result<Report, String> {
             },
             _ => return Err(format!("runs.{name}: unknown vector field")),
         };
-        one(
-            case,
-            name,
-            &Fields::new(format!("runs.{name}"), value)?,
-            (&y0, field),
-            &mut report,
-        )?;
+        one(case, name, &Fields::new(format!("runs.{name}"), value)?, (&y0, field), &mut report)?;
     }
     Ok(report)
 }
