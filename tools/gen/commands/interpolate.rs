@@ -105,7 +105,7 @@ impl Interpolate {
             .with("nfe", done.nfe.to_string());
         let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
         let result = Pictures::new(done.x, hwc, saved.centered());
-        out.write(&result, &names, Some(n), &provenance, session)?;
+        out.write(&result, &names, Some(n), &provenance)?;
         if let Some(path) = &self.animation {
             let images = result.bytes()?;
             let frames: langevin::Result<Vec<ImageBytes>> =
