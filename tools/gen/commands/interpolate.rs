@@ -37,7 +37,7 @@ pub struct Interpolate {
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     seeds: Vec<u64>,
     /// Images in all, the two ends included.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=4096))]
     frames: u32,
     /// A .png (one row), .safetensors (`x`, n c h w), .npz (`samples`, n h w c bytes), or a folder.
     #[arg(long, value_name = "PATH", default_value = "interpolation.png")]
