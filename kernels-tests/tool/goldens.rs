@@ -242,7 +242,9 @@ fn diffusers_folders_run() {
         let case = text(&model.with_extension("json"));
         let at = tempfile::tempdir().unwrap();
         let name = model.to_str().unwrap();
-        assert_eq!(run(&["inspect", name, "--json"]).json()["format"], "diffusers");
+        let inspected = run(&["inspect", name, "--json"]).json();
+        assert_eq!(inspected["format"], "diffusers");
+        assert!(inspected["scheduler"]["_class_name"].as_str().is_some_and(|s| s.ends_with("Scheduler")));
         let run =
             |command: &str, more: &[&str]| run_in(at.path(), &[&[command, "--model", name], more].concat());
         let told =

@@ -247,6 +247,8 @@ fn numbers_out_of_range_are_told_with_what_is_allowed() {
         ("likelihood", &["--data", "a.png", "--n", "0"], &["--n", "0 is not in 1.."]),
         ("likelihood", &["--data", "a.png", "--repeats", "0"], &["--repeats"]),
         ("interpolate", &["--seeds", "1", "2", "--frames", "1"], &["--frames", "1 is not in 2.."]),
+        ("interpolate", &["--seeds", "1", "2", "--frames", "999999999"], &["--frames", "is not in 2..=4096"]),
+        ("interpolate", &["--seeds", "1", "2", "--temperature", "nan"], &["--temperature", "0 or above"]),
         (
             "encode",
             &["--images", "a.png", "--t-eps", "2", "--out", "z.safetensors"],

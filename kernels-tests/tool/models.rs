@@ -323,6 +323,22 @@ fn inpainting_keeps_what_is_known() {
         )
         .json();
     assert_eq!((&told["images"], &told["nfe"]), (&1.into(), &50.into()));
+    // What is known may be black; that is no failure of the sampler.
+    let black = ImageBytes::new([1, 8, 8, 3], vec![0; 192]).unwrap();
+    write_png(&place.at().join("black.png"), &black, &Provenance::new()).unwrap();
+    let draw = [&["--images", "black.png", "--mask", "left", "--steps", "6", "--out", "g.png"][..], &FEW[..]];
+    let ran = place.run("inpaint", &draw.concat());
+    assert!(ran.code == 0 && !ran.stderr.contains("one colour"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_image_of_one_colour_is_told_even_to_those_who_want_quiet() {
+    let place = Place::new();
+    // Predictions clamped to nothing are one grey.
+    let grey = ["--seeds", "0", "--steps", "2", "--clip", "1e-12", "--quiet", "--out", "x.png"];
+    let ran = place.run("sample", &grey);
+    assert!(ran.stderr.contains("1 of 1 images: one colour all over"), "{}", ran.stderr);
+    ran.ok();
 }
 
 #[test]

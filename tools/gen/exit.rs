@@ -127,6 +127,14 @@ mod tests {
     }
 
     #[test]
+    fn stdout_alone_fails_without_a_path() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = anyhow::Error::from(full);
+        assert!(message(&error).starts_with("writing to stdout: "), "{}", message(&error));
+        assert_eq!(code(&error), 4);
+    }
+
+    #[test]
     fn every_kind_has_its_code() {
         let nan = Error::NonFinite { tensor: "x".into(), step: 3 };
         assert_eq!(code(&nan.into()), 6);

@@ -48,13 +48,18 @@ impl FlowArgs {
 #[derive(Args, Clone)]
 pub struct DecodeArgs {
     /// Scale the latents by this; below 1 the images are more alike and smoother.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = temperature)]
     pub temperature: f64,
     /// End with the mean of one step of reverse diffusion.
     #[arg(long)]
     pub denoise: bool,
     #[command(flatten)]
     pub flow: FlowArgs,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "a number is expected, such as 0.9".to_owned())?;
+    if factor.is_finite() && factor >= 0.0 { Ok(factor) } else { Err("0 or above is expected".into()) }
 }
 
 /// The ODE of a model, built for the batch at hand.

@@ -8,7 +8,7 @@ use langevin::formats::npy::{NpyArray, NpyData};
 use langevin::output::{ImageBytes, Provenance, grid, to_bytes, write_npz, write_png, write_safetensors};
 
 use crate::exit::Usage;
-use crate::session::Session;
+use crate::print;
 
 /// What `--out` asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,27 +47,33 @@ impl Out {
         Ok(Self { path: path.to_path_buf(), form })
     }
 
-    /// Writes the images: a grid of `columns` or as many rows as columns, an array, or a file for each name.
+    /// Writes the images: a grid of `columns` or as many rows as columns, an array, or a file for each name. Says which are blank, with
+    /// `--quiet` too: a black image is never written without a word.
     pub fn write(
         &self,
         pictures: &Pictures,
         names: &[String],
         columns: Option<usize>,
         provenance: &Provenance,
-        session: &Session,
+    ) -> langevin::Result<()> {
+        if self.form != Form::Safetensors {
+            pictures.warn_of_blank()?;
+        }
+        self.write_as_is(pictures, names, columns, provenance)
+    }
+
+    /// [`Out::write`] without a look at the images.
+    pub fn write_as_is(
+        &self,
+        pictures: &Pictures,
+        names: &[String],
+        columns: Option<usize>,
+        provenance: &Provenance,
     ) -> langevin::Result<()> {
         if self.form == Form::Safetensors {
             return write_tensor(&self.path, "x", &pictures.shape, &pictures.x, provenance);
         }
         let images = pictures.bytes()?;
-        let blank = images.blank();
-        if !blank.is_empty() {
-            session.say(format_args!(
-                "{} of {} images have one colour all over; the sampler failed on them",
-                blank.len(),
-                images.len()
-            ));
-        }
         match self.form {
             Form::Npz => {
                 let array = NpyArray { shape: images.shape.to_vec(), data: NpyData::U8(images.pixels) };
@@ -171,6 +177,19 @@ impl Pictures {
         }
         let n = nhwc.len() / (h * w * c);
         Self { x: nhwc_to_nchw(&nhwc, h * w, c), shape: [n, c, h, w] }
+    }
+
+    /// Says on stderr how many have one colour all over.
+    pub fn warn_of_blank(&self) -> langevin::Result<()> {
+        let images = self.bytes()?;
+        let blank = images.blank().len();
+        if blank > 0 {
+            print::word(format_args!(
+                "warning: {blank} of {} images: one colour all over; the sampler failed on them",
+                images.len()
+            ));
+        }
+        Ok(())
     }
 
     /// As bytes; an error where a value is not finite.

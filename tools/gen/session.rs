@@ -16,7 +16,7 @@ pub struct Global {
     /// The device: an index of `gen devices`, a part of a name, or `cpu`.
     #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
     pub device: Option<String>,
-    /// Say nothing on stderr but errors.
+    /// Say nothing on stderr but errors and warnings.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
     pub quiet: bool,
     /// Say more on stderr.

@@ -69,7 +69,7 @@ impl Decode {
             .with("nfe", done.nfe.to_string());
         let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
         let pictures = Pictures::new(done.x, [h, w, c], saved.centered());
-        out.write(&pictures, &names, None, &provenance, session)?;
+        out.write(&pictures, &names, None, &provenance)?;
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
             print::json(&json!({

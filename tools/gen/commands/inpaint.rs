@@ -268,7 +268,9 @@ impl<'a> Job<'a> {
         if out.is_grid() {
             let rows = with_known(&results.x, &Pictures::new(shown, hwc, false).x, size, per_image);
             let shape = [rows.len() / size, hwc[2], hwc[0], hwc[1]];
-            out.write(&Pictures { x: rows, shape }, &[], Some(per_image + 1), &provenance, session)?;
+            // What is known of an image may well have one colour.
+            results.warn_of_blank()?;
+            out.write_as_is(&Pictures { x: rows, shape }, &[], Some(per_image + 1), &provenance)?;
         } else {
             let stems = images.stems();
             let names: Vec<String> = jobs
@@ -278,7 +280,7 @@ impl<'a> Job<'a> {
                     _ => format!("{}-{:06}", stems[*i], seed.seed),
                 })
                 .collect();
-            out.write(&results, &names, None, &provenance, session)?;
+            out.write(&results, &names, None, &provenance)?;
         }
         let seconds = start.elapsed().as_secs_f64();
         let path = &common.out;

@@ -109,7 +109,8 @@ impl Inspect {
             print::line(format_args!("ema: {}", contents.ema))?;
         }
         for (key, value) in &contents.other {
-            print::line(format_args!("{key}: {value}"))?;
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            print::line(format_args!("{key}: {text}"))?;
         }
         match Config::from_json(&contents.config) {
             Ok(config) => print::line(format_args!("\n{}", config.to_toml().trim_end()))?,
@@ -198,7 +199,7 @@ fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
             ema: Value::Null,
             other: Map::from_iter([
                 ("pipeline".to_owned(), json!(folder.pipeline)),
-                ("scheduler".to_owned(), json!(folder.scheduler.map(|s| format!("{s:?}")))),
+                ("scheduler".to_owned(), serde_json::to_value(&folder.scheduler)?),
                 ("weights".to_owned(), json!(folder.weights)),
             ]),
         },

@@ -37,7 +37,7 @@ pub struct Interpolate {
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     seeds: Vec<u64>,
     /// Images in all, the two ends included.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=4096))]
     frames: u32,
     /// A .png (one row), .safetensors (`x`, n c h w), .npz (`samples`, n h w c bytes), or a folder.
     #[arg(long, value_name = "PATH", default_value = "interpolation.png")]
@@ -105,7 +105,7 @@ impl Interpolate {
             .with("nfe", done.nfe.to_string());
         let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
         let result = Pictures::new(done.x, hwc, saved.centered());
-        out.write(&result, &names, Some(n), &provenance, session)?;
+        out.write(&result, &names, Some(n), &provenance)?;
         if let Some(path) = &self.animation {
             let images = result.bytes()?;
             let frames: langevin::Result<Vec<ImageBytes>> =

@@ -124,7 +124,7 @@ impl Sample {
         let provenance =
             provenance.with("sampler", &run.name).with("nfe", nfe.to_string()).with("seeds", &seeds);
         let names: Vec<String> = (first..=last).map(|seed| format!("{seed:06}")).collect();
-        out.write(&result, &names, None, &provenance, session)?;
+        out.write(&result, &names, None, &provenance)?;
         if let Some(path) = &self.trajectory {
             write_trajectory(path, states, hwc, centered, &provenance)?;
         }
