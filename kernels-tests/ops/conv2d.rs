@@ -1,5 +1,7 @@
 //! `conv2d` and dense layers, with their epilogue.
 
+use langevin::gpu::{Capabilities, DeviceKind};
+use langevin::graph::{Draft, DraftOptions, Graph};
 use langevin::ops::conv2d::{Conv2d, Epilogue, conv2d, linear};
 
 use crate::harness::OpCase;
@@ -160,9 +162,57 @@ op_tests! { "conv2d", cases; forward, backward, sliced, images, reference }
 
 #[test]
 fn errors_name_both_shapes() {
-    let mut g = langevin::graph::Graph::new();
+    let mut g = Graph::new();
     let x = g.input("x", [1, 8, 8, 4]);
     let w = g.input("w", [8, 5, 3, 3]);
     let error = conv2d(&mut g, x, None, w, Conv2d::same(3), Epilogue::default()).unwrap_err().to_string();
     assert!(error.contains("conv2d") && error.contains("4 channels") && error.contains("8x5x3x3"), "{error}");
+}
+
+/// The kernels that a device of some kind has for a convolution of `n` images of 16², the one that the written order chooses first.
+fn kernels(kind: DeviceKind, n: usize, [c_in, c_out, k]: [usize; 3], stride: usize) -> Vec<String> {
+    let device = Capabilities {
+        kind,
+        max_binding: 128 << 20,
+        max_buffer: 256 << 20,
+        workgroup_memory: 16 << 10,
+        max_invocations: 256,
+        f16: true,
+        subgroups: Some((8, 8)),
+        cooperative: None,
+        timestamps: false,
+        uniform_alignment: 256,
+    };
+    let mut g = Graph::new();
+    let x = g.input("x", [n, 16, 16, c_in]);
+    let w = g.parameter("weights", "w", [c_out, c_in, k, k]).unwrap();
+    let geometry = Conv2d { stride, ..Conv2d::same(k) };
+    let y = conv2d(&mut g, x, None, w, geometry, Epilogue::default()).unwrap();
+    let draft = Draft::new(&g, &[y], &device, DraftOptions::default()).unwrap();
+    let chosen = &draft.chosen()[0];
+    let own = format!("{} {}", chosen.class, chosen.variant).trim_end().to_owned();
+    [own].into_iter().chain(chosen.rivals.iter().map(|rival| rival.name.clone())).collect()
+}
+
+#[test]
+fn the_written_order_goes_by_device_and_shape() {
+    let first = |kind, sizes, stride| kernels(kind, 1, sizes, stride)[0].clone();
+    let by = [DeviceKind::Discrete, DeviceKind::Integrated, DeviceKind::Software];
+    let same = |sizes, stride| by.map(|kind| first(kind, sizes, stride));
+    assert_eq!(same([128, 128, 3], 1), ["winograd4 tile64", "winograd4 tile64", "winograd4 lanes"]);
+    assert_eq!(same([128, 128, 3], 2), ["implicit tile128", "implicit tile32x64", "direct 8x8"]);
+    assert_eq!(same([128, 64, 5], 1), ["implicit tile64", "implicit tile32x64", "direct 8x8"]);
+    assert_eq!(same([128, 128, 1], 1), ["gemm tile64", "gemm tile64", "gemm lanes"]);
+    assert_eq!(same([4, 128, 3], 1), ["direct 8x8"; 3]);
+}
+
+#[test]
+fn the_written_order_does_not_depend_on_the_batch() {
+    for kind in [DeviceKind::Discrete, DeviceKind::Integrated, DeviceKind::Software] {
+        for (sizes, stride) in [([256, 64, 3], 1), ([256, 64, 3], 2), ([256, 64, 1], 1), ([4, 4, 3], 1)] {
+            let all = kernels(kind, 1, sizes, stride);
+            assert_eq!(all, kernels(kind, 7, sizes, stride), "{kind:?} {sizes:?} {stride}");
+            assert_eq!(all.last().unwrap().split(' ').next(), Some("cooperative"), "{all:?}");
+        }
+    }
 }

@@ -260,8 +260,13 @@ impl Sum {
         // for F(2,3) and 4 to 5 for F(4,3), whatever the channels: more than the 4 that are allowed, so F(4,3) is left out.
         for tile in Tile::reduced(device) {
             let gemm = Gemm::Tile(tile);
-            fast.extend(self.winograd(2, gemm, device).or_else(|| self.gemm(gemm)));
-            fast.extend(self.implicit(tile, false));
+            let product = self.winograd(2, gemm, device).or_else(|| self.gemm(gemm));
+            let implicit = self.implicit(tile, false);
+            // Cooperative matrices multiply so fast that what Winograd reads and writes more costs more than the products it saves.
+            match tile.arithmetic {
+                Arithmetic::Cooperative(_) => fast.extend(implicit.into_iter().chain(product)),
+                _ => fast.extend(product.into_iter().chain(implicit)),
+            }
         }
         fast
     }
