@@ -30,7 +30,7 @@ fn cases() -> Vec<OpCase> {
     cases.push(case(&[3, 2500, 4], 1.0).heavy());
     // The most positions whose scores are kept, those of 64², and more than that.
     cases.push(case(&[1, 4096, 4], 1.0).heavy());
-    cases.push(case(&[1, 4225, 1], 1.0).heavy());
+    cases.push(case(&[1, 4225, 4], 1.0).heavy());
     cases
 }
 
