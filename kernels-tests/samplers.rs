@@ -13,7 +13,9 @@ use langevin::ops::reciprocal::reciprocal;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
 use langevin::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
+use langevin::sampling::flow::{FlowOptions, decode};
 use langevin::sampling::moments::{GaussianData, Moments};
+
 use langevin::sampling::ode::OdeDraft;
 use langevin::sampling::prior::{Probe, prior, probe};
 use langevin::sampling::rk45::Tolerance;
@@ -47,7 +49,7 @@ impl GaussianScore {
 impl ScoreFn for GaussianScore {
     fn score(&self, graph: &mut Graph, x: Value, at: At) -> Result<Value> {
         let rows = graph.constant("gaussian score", [self.rows.len() / 2, 2], &self.rows);
-        let table = Table { rows, counter: at.table.counter };
+        let table = Table { rows, ..at.table };
         let (slope, offset) = (column(graph, table, 0, at.n)?, column(graph, table, 1, at.n)?);
         let scaled = scale_images(graph, x, slope)?;
         add_images(graph, scaled, offset)
@@ -173,7 +175,8 @@ fn bits_per_dimension_of_gaussian_data_are_exact() {
             ode.set_probe(&probe).unwrap();
             ode.set(&data).unwrap();
             let tolerance = Tolerance::new(1e-5, 1e-5).unwrap();
-            let got = likelihood(&mut ode, &sde, tolerance, 1e-5, centered, |_| ()).unwrap();
+            let options = FlowOptions { t_eps: 1e-5, tolerance, norm: Norm::Batch };
+            let got = likelihood(&mut ode, options, centered, &mut |_| true).unwrap().unwrap();
             for (image, bits) in data.chunks(d).zip(&got.bits_per_dim) {
                 let squares: f64 = image.iter().map(|&v| f64::from(v).powi(2)).sum();
                 let logp = -0.5 * (squares / S2 + d as f64 * (std::f64::consts::TAU * S2).ln());
@@ -217,6 +220,61 @@ fn norms_of_a_smaller_batch_leave_out_the_padding() {
     assert_eq!(drawn(4, &images), alone);
     assert_eq!(drawn(7, &images), alone);
     assert_ne!(drawn(4, &images[..2]), alone[..2 * 192], "the third image counts where it is there");
+}
+
+/// (−x + 3/(1 + x²))/std²: no Gaussian's, so that images differ in the steps that they want.
+#[derive(Debug)]
+struct Rough;
+
+impl ScoreFn for Rough {
+    fn score(&self, graph: &mut Graph, x: Value, at: At) -> Result<Value> {
+        let std = at.std(graph)?;
+        let squared = mul(graph, std, std)?;
+        let inverse = reciprocal(graph, squared, f32::MIN_POSITIVE)?;
+        let shape = graph.shape(x).clone();
+        let one = graph.constant("one", shape.clone(), &vec![1.0; shape.elements()]);
+        let square = mul(graph, x, x)?;
+        let bound = combine(graph, &[(one, 1.0), (square, 1.0)])?;
+        let bent = reciprocal(graph, bound, f32::MIN_POSITIVE)?;
+        combine_images(graph, &[(x, inverse, -1.0), (bent, inverse, 3.0)])
+    }
+}
+
+/// By the ODE too, image i of a seed has the same bits in every batch, for each image takes steps of its own.
+#[test]
+fn an_image_by_the_ode_does_not_depend_on_its_batch() {
+    let Some(gpu) = harness::device() else { return };
+    let hwc = [4, 4, 3];
+    for sde in sdes(1000) {
+        let draw = |images: &[u32], tolerance: f64, norm: Norm| {
+            let shape = [images.len(), 4, 4, 3];
+            let draft = OdeDraft::new(gpu, &Rough, shape, false, Choice::Heuristic).unwrap();
+            let mut ode = draft.build(gpu, Resources::new(), &sde, TimeConditioning::Continuous).unwrap();
+            let images: Vec<ImageSeed> = images.iter().map(|&image| ImageSeed { seed: 8, image }).collect();
+            let mut z = prior(gpu, &images, hwc, sde.prior_std()).unwrap();
+            // Latents of different sizes want different steps.
+            z.chunks_mut(48)
+                .zip(&images)
+                .for_each(|(z, i)| z.iter_mut().for_each(|v| *v *= (1 + 3 * i.image) as f32));
+            let tolerance = Tolerance::new(tolerance, tolerance).unwrap();
+            let options = FlowOptions { t_eps: 1e-3, tolerance, norm };
+            decode(&mut ode, &z, options, false, &mut |_| true).unwrap().unwrap()
+        };
+        let bits = |x: &[f32]| -> Vec<u32> { x.iter().map(|v| v.to_bits()).collect() };
+        let all = draw(&[0, 1, 2], 1e-2, Norm::Image);
+        let (pair, alone) = (draw(&[2, 0], 1e-2, Norm::Image), draw(&[1], 1e-2, Norm::Image));
+        assert_eq!(bits(&pair.x), bits(&[&all.x[96..], &all.x[..48]].concat()), "{}", sde.name());
+        assert_eq!(bits(&alone.x), bits(&all.x[48..96]), "{}", sde.name());
+        assert!(alone.nfe <= all.nfe, "the batch goes on as long as its slowest image");
+        // Alone, an image's norm is the batch's.
+        assert_eq!(bits(&draw(&[1], 1e-2, Norm::Batch).x), bits(&alone.x));
+        assert_ne!(bits(&draw(&[0, 1, 2], 1e-2, Norm::Batch).x), bits(&all.x));
+        // Both forms tend to the same flow.
+        let (own, batch) = (draw(&[0, 1, 2], 1e-5, Norm::Image).x, draw(&[0, 1, 2], 1e-5, Norm::Batch).x);
+        let worst = own.iter().zip(&batch).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = batch.iter().map(|v| v.abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-3 * largest, "{}: {worst} of {largest}", sde.name());
+    }
 }
 
 #[test]

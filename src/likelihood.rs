@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::sampling::flow::{FlowOptions, integrate};
+use crate::sampling::flow::{FlowOptions, Toward, integrate};
 use crate::sampling::ode::Ode;
-use crate::sampling::rk45::{Tolerance, solve};
 use crate::sde::Sde;
 
 /// The smallest time of the authors' likelihood, whatever the SDE.
@@ -22,7 +21,7 @@ pub struct Likelihood {
     pub delta_logp: Vec<f64>,
     /// The latents, `n h w c`.
     pub z: Vec<f32>,
-    /// Evaluations of the vector field.
+    /// Evaluations of the vector field for the batch.
     pub nfe: usize,
 }
 
@@ -32,38 +31,20 @@ pub fn offset(centered: bool) -> f64 {
     if centered { 7.0 } else { 8.0 }
 }
 
-/// Integrates the batch in `ode`, whose state and probe are set to data and ε, from `t_eps` to 1.
+/// Integrates the batch in `ode`, whose state and probe are set to data and ε, from `t_eps` to 1. `proceed`, told t, may stop it
+/// by returning false; none then.
 ///
 /// # Errors
-/// [`Error::Invalid`] when no step meets the tolerance or the ODE was drafted without a probe.
+/// [`Error::Invalid`] when no step meets the tolerance or the ODE was drafted without a probe; [`Error::NonFinite`].
 pub fn likelihood(
-    ode: &mut Ode,
-    sde: &Arc<dyn Sde>,
-    tolerance: Tolerance,
-    t_eps: f64,
-    centered: bool,
-    mut progress: impl FnMut(f64),
-) -> Result<Likelihood> {
-    let report = solve(ode, t_eps, 1.0, tolerance, |t, _| {
-        progress(t);
-        Ok(())
-    })?
-    .reached_end()?;
-    read(ode, sde.as_ref(), centered, report.nfe)
-}
-
-/// [`likelihood`] that `proceed`, told t, may stop by returning false; none then.
-///
-/// # Errors
-/// As [`likelihood`]; [`Error::NonFinite`].
-pub fn likelihood_while(
     ode: &mut Ode,
     options: FlowOptions,
     centered: bool,
     proceed: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Option<Likelihood>> {
-    let nfe = integrate(ode, options.t_eps, 1.0, options.tolerance, &mut |t, _| Ok(proceed(t)))?;
-    let Some(nfe) = nfe else { return Ok(None) };
+    let Some(nfe) = integrate(ode, Toward::Noise, options, &mut |t, _| Ok(proceed(t)))? else {
+        return Ok(None);
+    };
     let sde = Arc::clone(ode.sde());
     let result = read(ode, sde.as_ref(), centered, nfe)?;
     match result.bits_per_dim.iter().all(|bits| bits.is_finite()) {

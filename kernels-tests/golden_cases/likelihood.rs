@@ -2,6 +2,8 @@
 
 use langevin::graph::{Choice, Shape};
 use langevin::likelihood::likelihood;
+use langevin::ops::sampler_step::Norm;
+use langevin::sampling::flow::FlowOptions;
 use langevin::sampling::ode::OdeDraft;
 use langevin::sampling::rk45::Tolerance;
 use langevin::score::ModelScore;
@@ -51,7 +53,10 @@ pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
         outputs.insert(format!("fixed.{i}.div"), Tensor::from_f32([divergence.len()], &divergence));
     }
     ode.set(&image(&data)).map_err(problem)?;
-    let result = likelihood(&mut ode, &run.sde, tolerance, eps, run.centered, |_| ()).map_err(problem)?;
+    // The authors' error norm is the batch's.
+    let options = FlowOptions { t_eps: eps, tolerance, norm: Norm::Batch };
+    let result = likelihood(&mut ode, options, run.centered, &mut |_| true).map_err(problem)?;
+    let result = result.ok_or("stopped")?;
     let each = |values: Vec<f64>| Tensor::new([values.len()], values);
     outputs.insert("out.bpd", each(result.bits_per_dim));
     outputs.insert("out.delta_logp", each(result.delta_logp));

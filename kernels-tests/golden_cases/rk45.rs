@@ -58,7 +58,7 @@ fn one(
         states.extend(state.y());
         Ok(())
     });
-    let solved = solved.map_err(|e| format!("runs.{name}: {e}"))?;
+    let solved = solved.map_err(|e| format!("runs.{name}: {e}"))?[0];
     let nfev = run.usize("nfev")?;
     report.require(solved.nfe == nfev, || format!("{name}: nfev got {}, expected {nfev}", solved.nfe));
 

@@ -6,11 +6,12 @@ use langevin::graph::{Choice, Draft, DraftOptions, Graph, Resources, Shape, Valu
 use langevin::inverse::{KnownData, XMean};
 use langevin::nn::trace::WEIGHTS;
 use langevin::ops::sampler_step::Norm;
-use langevin::sampling::coefficients::{PcOptions, PcTable, ode_denoise};
+use langevin::sampling::coefficients::{PcOptions, PcTable};
 use langevin::sampling::draws::Draws;
+use langevin::sampling::flow::{FlowOptions, decode};
 use langevin::sampling::ode::OdeDraft;
 use langevin::sampling::pc::{Constraint, PcSetting, PcStep, draws_per_step};
-use langevin::sampling::rk45::{Tolerance, solve};
+use langevin::sampling::rk45::Tolerance;
 use langevin::score::{ModelScore, NetworkModel};
 use langevin::sde::{self, Sde, TimeConditioning};
 
@@ -212,18 +213,15 @@ impl<'a> Sampling<'a> {
         let choice = Choice::from_env();
         let draft = OdeDraft::new(gpu, &score, shape.clone(), false, choice).map_err(problem)?;
         let mut ode = draft.build(gpu, self.resources(), &self.sde, time).map_err(problem)?;
-        ode.set(&self.case.tensor("in.z")?.permute(&TO_NHWC).to_f32()).map_err(problem)?;
         let tolerance = Tolerance::new(config.f64("rtol")?, config.f64("atol")?).map_err(problem)?;
         let eps = config.f64("eps")?;
-        let report = solve(&mut ode, 1.0, eps, tolerance, |_, _| Ok(())).map_err(problem)?;
-        report.reached_end().map_err(problem)?;
-        let mut x = ode.get().map_err(problem)?;
-        if config.bool("denoise")? {
-            let row = ode_denoise(self.sde.as_ref(), time, eps).map_err(problem)?;
-            x = ode.denoise(&row).map_err(problem)?;
-        }
+        // The authors' error norm is the batch's.
+        let options = FlowOptions { t_eps: eps, tolerance, norm: Norm::Batch };
+        let z = self.case.tensor("in.z")?.permute(&TO_NHWC).to_f32();
+        let flowed =
+            decode(&mut ode, &z, options, config.bool("denoise")?, &mut |_| true).map_err(problem)?;
         let mut outputs = Outputs::new();
-        outputs.insert("out.sample", self.sample(&x, &shape));
+        outputs.insert("out.sample", self.sample(&flowed.ok_or("stopped")?.x, &shape));
         Ok(outputs)
     }
 }

@@ -18,8 +18,21 @@ fn cases() -> Vec<OpCase> {
             OpCase::new(
                 format!("column {which} of row {at} of {rows}x{columns} for {n}"),
                 vec![Tensor::normal(&[rows, columns], 1), counter(at)],
-                move |g, v| column(g, Table { rows: v[0], counter: v[1] }, which, n),
+                move |g, v| column(g, Table { rows: v[0], counter: v[1], per_step: 1 }, which, n),
                 move |t| reference::column(&t[0], at, which, n),
+            )
+            .constants(&[0])
+            .integers(&[1]),
+        );
+    }
+    // Steps, counter (3 is behind the end), images: a row for each image of a step.
+    for (steps, at, n) in [(1, 0, 3), (3, 1, 2), (3, 3, 70)] {
+        cases.push(
+            OpCase::new(
+                format!("column 2 of step {at} of {steps} for each of {n}"),
+                vec![Tensor::normal(&[steps * n, 4], 1), counter(at)],
+                move |g, v| column(g, Table { rows: v[0], counter: v[1], per_step: n }, 2, n),
+                move |t| reference::column_of_images(&t[0], at, 2, n),
             )
             .constants(&[0])
             .integers(&[1]),
@@ -46,7 +59,7 @@ fn cases() -> Vec<OpCase> {
             vec![Tensor::normal(&[1, 3], 1), counter(0)],
             |g, v| {
                 advance(g, v[1])?;
-                column(g, Table { rows: v[0], counter: v[1] }, 2, 5)
+                column(g, Table { rows: v[0], counter: v[1], per_step: 1 }, 2, 5)
             },
             |t| reference::column(&t[0], 1, 2, 5),
         )

@@ -2,60 +2,82 @@
 
 use langevin::graph::Value;
 use langevin::ops::lookup::Table;
-use langevin::ops::rk45::{ratio, stage, store};
+use langevin::ops::rk45::{accept, ratio, stage, store};
 
 use crate::harness::OpCase;
 use crate::op_tests;
+use crate::reference::lookup::Rows;
 use crate::reference::{Tensor, rk45 as reference};
 
 /// One element, primes, a multiple of four, several images.
 const SHAPES: &[&[usize]] = &[&[1], &[2, 3, 5, 1], &[3, 8, 8, 3]];
 
-/// A table of three rows and twelve columns whose row 1 counts; its column 11 is the index of a slope.
-fn table_inputs(mut inputs: Vec<Tensor>, index: f64) -> Vec<Tensor> {
-    let mut table = Tensor::uniform(&[3, 12], 0.1, 1.0, 7);
-    table.data[12 + 11] = index;
+/// A table of three steps and twelve columns whose step 1 counts; its column 11 is the index of a slope.
+fn table_inputs(mut inputs: Vec<Tensor>, per_step: usize, index: f64) -> Vec<Tensor> {
+    let mut table = Tensor::uniform(&[3 * per_step, 12], 0.1, 1.0, 7);
+    for row in per_step..2 * per_step {
+        table.data[12 * row + 11] = index;
+        // Of every two images, one is accepted.
+        table.data[12 * row] *= (row % 2) as f64;
+    }
     inputs.extend([table, Tensor::new(&[1], vec![1.0])]);
     inputs
 }
 
-fn table(v: &[Value]) -> Table {
-    Table { rows: v[v.len() - 2], counter: v[v.len() - 1] }
+fn table(v: &[Value], per_step: usize) -> Table {
+    Table { rows: v[v.len() - 2], counter: v[v.len() - 1], per_step }
 }
 
 fn cases() -> Vec<OpCase> {
     let mut cases = Vec::new();
-    for &shape in SHAPES {
+    // One row a step for all images, and one for each.
+    let tables = SHAPES.iter().flat_map(|&shape| [(shape, 1), (shape, shape[0])]);
+    for (shape, per_step) in tables.filter(|&(shape, n)| n == 1 || shape[0] > 1) {
+        let rows = move |t: &[Tensor]| Rows::new(&t[t.len() - 2], 1, per_step, shape.iter().product());
         let stack: Vec<usize> = [7].iter().chain(shape).copied().collect();
         let y = Tensor::normal(shape, 1);
         let slopes = Tensor::normal(&stack, 2);
         cases.push(
             OpCase::new(
-                format!("stage {shape:?}"),
-                table_inputs(vec![y.clone(), slopes.clone()], 0.0),
-                |g, v| stage(g, table(v), v[0], v[1], 2),
-                |t| reference::stage(&t[0], &t[1], &t[2].data[14..]),
+                format!("stage {shape:?}, {per_step} rows"),
+                table_inputs(vec![y.clone(), slopes.clone()], per_step, 0.0),
+                move |g, v| stage(g, table(v, per_step), v[0], v[1], 2),
+                move |t| reference::stage(&t[0], &t[1], &rows(t), 2),
             )
             .constants(&[0, 1, 2])
             .integers(&[3]),
         );
         cases.push(
             OpCase::new(
-                format!("ratio {shape:?}"),
-                table_inputs(vec![y.clone(), Tensor::normal(shape, 3), slopes.clone()], 0.0),
-                |g, v| ratio(g, table(v), v[0], v[1], v[2], 1),
-                |t| reference::ratio(&t[0], &t[1], &t[2], &t[3].data[13..]),
+                format!("ratio {shape:?}, {per_step} rows"),
+                table_inputs(vec![y.clone(), Tensor::normal(shape, 3), slopes.clone()], per_step, 0.0),
+                move |g, v| ratio(g, table(v, per_step), v[0], v[1], v[2], 1),
+                move |t| reference::ratio(&t[0], &t[1], &t[2], &rows(t), 1),
             )
             .constants(&[0, 1, 2, 3])
+            .integers(&[4]),
+        );
+        cases.push(
+            OpCase::several(
+                format!("accept {shape:?}, {per_step} rows"),
+                table_inputs(vec![y.clone(), slopes.clone(), Tensor::normal(shape, 3)], per_step, 0.0),
+                move |g, v| {
+                    accept(g, table(v, per_step), v[0], v[2], v[1], 0)?;
+                    Ok(Vec::new())
+                },
+                move |t| reference::accept(&t[0], &t[2], &t[1], &rows(t), 0).to_vec(),
+            )
+            .mutated(&[0, 1])
+            .constants(&[2, 3])
             .integers(&[4]),
         );
         for index in [0usize, 6] {
             cases.push(
                 OpCase::several(
-                    format!("store at {index} {shape:?}"),
-                    table_inputs(vec![slopes.clone(), y.clone()], index as f64),
-                    |g, v| {
-                        store(g, table(v), v[0], v[1], 11)?;
+                    format!("store at {index} {shape:?}, {per_step} rows"),
+                    table_inputs(vec![slopes.clone(), y.clone()], per_step, index as f64),
+                    move |g, v| {
+                        store(g, table(v, per_step), v[0], v[1], 11)?;
                         Ok(Vec::new())
                     },
                     move |t| {

@@ -1,19 +1,33 @@
 //! The vector operations of a Runge-Kutta step with seven slopes.
 
 use super::Tensor;
+use super::lookup::Rows;
 
 fn slope(slopes: &Tensor, j: usize, shape: &[usize]) -> Tensor {
     let size = slopes.data.len() / 7;
     Tensor::new(shape, slopes.data[j * size..(j + 1) * size].to_vec())
 }
 
-/// y + Σ c_j·slope_j.
-pub fn stage(y: &Tensor, slopes: &Tensor, c: &[f64]) -> Tensor {
-    (0..7).fold(y.clone(), |sum, j| sum.plus(&slope(slopes, j, &y.shape).scaled(c[j])))
+/// y + Σ c_j·slope_j, c in seven columns from `first` on.
+pub fn stage(y: &Tensor, slopes: &Tensor, rows: &Rows, first: usize) -> Tensor {
+    (0..7).fold(y.clone(), |sum, j| sum.plus(&rows.times(first + j, &slope(slopes, j, &y.shape))))
 }
 
-/// (c_y·y + Σ c_j·slope_j) / (atol + rtol·max(|y|, |other|)); `c` holds c_j, c_y, rtol, atol.
-pub fn ratio(y: &Tensor, other: &Tensor, slopes: &Tensor, c: &[f64]) -> Tensor {
-    let scale = y.zip(other, |a, b| c[9] + c[8] * a.abs().max(b.abs()));
-    stage(&y.scaled(c[7]), slopes, c).zip(&scale, |sum, scale| sum / scale)
+/// (c_y·y + Σ c_j·slope_j) / (atol + rtol·max(|y|, |other|)); columns from `first` on: c_j, c_y, rtol, atol.
+pub fn ratio(y: &Tensor, other: &Tensor, slopes: &Tensor, rows: &Rows, first: usize) -> Tensor {
+    let larger = y.zip(other, |a, b| a.abs().max(b.abs()));
+    let ones = Tensor::full(&y.shape, 1.0);
+    let scale = rows.times(first + 9, &ones).plus(&rows.times(first + 8, &larger));
+    stage(&rows.times(first + 7, y), slopes, rows, first).zip(&scale, |sum, scale| sum / scale)
+}
+
+/// y and the slopes once the images whose number in a column is not 0 have become what was tried.
+pub fn accept(y: &Tensor, tried: &Tensor, slopes: &Tensor, rows: &Rows, column: usize) -> [Tensor; 2] {
+    let (mut y, mut slopes) = (y.clone(), slopes.clone());
+    let size = y.data.len();
+    for i in (0..size).filter(|&i| rows.of(i, column) != 0.0) {
+        y.data[i] = tried.data[i];
+        slopes.data[i] = slopes.data[6 * size + i];
+    }
+    [y, slopes]
 }

@@ -159,6 +159,29 @@ fn samples_take_every_form() {
     }
 }
 
+/// An image of a seed, by every sampler: alone, in batches of two whose last is smaller, and all at once.
+#[test]
+fn a_seed_gives_one_image_whatever_the_batch() {
+    let place = Place::new();
+    for more in [
+        &["--steps", "4"][..],
+        &["--sampler", "heun", "--steps", "4"],
+        &["--sampler", "ddim", "--eta", "0.5", "--steps", "4"],
+        &["--sampler", "ode", "--rtol", "1e-2", "--atol", "1e-2"],
+        &["--sampler", "pc", "--steps", "25"],
+    ] {
+        let draw = |seeds: &str, batch: &str| {
+            let common = ["--seeds", seeds, "--batch", batch, "--out", "x.safetensors"];
+            place.run("sample", &[&common[..], more].concat()).ok();
+            place.tensor("x.safetensors", "x").1
+        };
+        let all = draw("3-7", "5");
+        assert_eq!(all.len(), 5 * 192);
+        assert_eq!(draw("3-7", "2"), all, "{more:?}");
+        assert_eq!(draw("6", "1"), all[3 * 192..4 * 192], "{more:?}");
+    }
+}
+
 #[test]
 fn an_image_comes_back_from_its_latent() {
     let place = Place::new();

@@ -1,12 +1,13 @@
-// y[i] = table[min(counter, rows − 1), column] for every image.
+// y[i] = table[row, column], with the counter's row for image i.
 // table: rows × columns; counter: one u32; y: n.
-// A counter behind the last row stays on it, so that no replay reads outside.
 // A workgroup owns 64 images, an invocation one.
+//!use shared/table_row.wgsl
 struct Params {
     origin: vec4<u32>,
     n: u32,
     rows: u32,
     columns: u32,
+    per_step: u32,
     column: u32,
 }
 
@@ -21,5 +22,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.n {
         return;
     }
-    y[i] = table[min(counter[0], p.rows - 1u) * p.columns + p.column];
+    y[i] = table[table_row(counter[0], p.rows, p.per_step, i) * p.columns + p.column];
 }

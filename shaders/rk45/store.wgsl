@@ -1,13 +1,16 @@
 // slopes[index] = slope, with the index from a column of the table.
-// slope: `count` elements E; slopes: 7 × count; table: rows × columns; counter: one u32.
+// slope: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns; counter: one u32.
 // One slope of Dormand and Prince 1980; an index past the stack stays on its last slope.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
+//!use shared/table_row.wgsl
 struct Params {
     origin: vec4<u32>,
     count: u32,
     rows: u32,
     columns: u32,
+    per_step: u32,
+    per_image: u32,
     column: u32,
 }
 
@@ -23,6 +26,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.count {
         return;
     }
-    let at = table[min(counter[0], p.rows - 1u) * p.columns + p.column];
+    let at = table[table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.column];
     slopes[min(u32(at), 6u) * p.count + i] = slope[i];
 }

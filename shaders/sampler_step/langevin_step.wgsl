@@ -2,11 +2,13 @@
 // squares: n sums of squares each; table: rows × columns; counter: one u32; step: n.
 // Algorithms 4 and 5 of Song et al. 2021; BATCH takes the means of the norms over the batch, as the authors' code does. No score, no step.
 // A workgroup owns 64 images, an invocation one.
+//!use shared/table_row.wgsl
 struct Params {
     origin: vec4<u32>,
     n: u32,
     rows: u32,
     columns: u32,
+    per_step: u32,
     scale: u32,
 }
 
@@ -34,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let of_z = sqrt(z_squares[i]);
     let of_score = sqrt(score_squares[i]);
 //!end
-    let row = min(counter[0], p.rows - 1u) * p.columns;
+    let row = table_row(counter[0], p.rows, p.per_step, i) * p.columns;
     let ratio = select(0.0, of_z / of_score, of_score > 0.0);
     step[i] = table[row + p.scale] * ratio * ratio;
 }

@@ -1,13 +1,16 @@
 // mean = a·x + b·score, y = mean + c·z, coefficients from the counter's row of a table.
-// x, score, z, y, mean: `count` elements E; table: rows × columns; counter: one u32.
+// x, score, z, y, mean: `count` elements E, `per_image` an image; table: rows × columns; counter: one u32.
 // The update of every predictor and of fixed-step correctors (Algorithm 1 of Song et al. 2021).
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
+//!use shared/table_row.wgsl
 struct Params {
     origin: vec4<u32>,
     count: u32,
     rows: u32,
     columns: u32,
+    per_step: u32,
+    per_image: u32,
     a: u32,
     b: u32,
     c: u32,
@@ -30,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.count {
         return;
     }
-    let row = min(counter[0], p.rows - 1u) * p.columns;
+    let row = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns;
     let m = table[row + p.a] * x[i] + table[row + p.b] * score[i];
     mean[i] = m;
 //!if NOISE

@@ -1,13 +1,16 @@
 // k = kept_x·x + kept_output·output, clamped to ±clip; y = x·x + output·output + kept·k + kept_before·before + noise·z.
-// x, output, before, z, y, k: `count` elements E; table: rows × columns; counter: one u32.
+// x, output, before, z, y, k: `count` elements E, `per_image` an image; table: rows × columns; counter: one u32.
 // One row of a few-step solver; the coefficients are worked out in f64 on the CPU.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
+//!use shared/table_row.wgsl
 struct Params {
     origin: vec4<u32>,
     count: u32,
     rows: u32,
     columns: u32,
+    per_step: u32,
+    per_image: u32,
     first: u32,
     noise: u32,
     clip: f32,
@@ -31,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.count {
         return;
     }
-    let row = min(counter[0], p.rows - 1u) * p.columns;
+    let row = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns;
     let c = row + p.first;
     var k = table[c] * x[i] + table[c + 1u] * output[i];
 //!if CLIP

@@ -13,14 +13,40 @@ pub struct Table {
     pub rows: Value,
     /// One u32; [`advance`] adds one at the end of a step.
     pub counter: Value,
+    /// Rows of a step: 1 for all images, or as many as there are images, one for each.
+    pub per_step: usize,
 }
 
 impl Table {
     /// An input of `rows × columns` that the host fills, and a counter that begins at 0.
     pub fn new(graph: &mut Graph, name: &str, rows: usize, columns: usize) -> Self {
         let counter = graph.state(&format!("{name} counter"), [1], DType::U32);
-        Self { rows: graph.input(name, [rows, columns]), counter }
+        Self { rows: graph.input(name, [rows, columns]), counter, per_step: 1 }
     }
+
+    /// The same with a row for each of `n` images in each of `steps`.
+    pub fn of_images(graph: &mut Graph, name: &str, steps: usize, n: usize, columns: usize) -> Self {
+        Self { per_step: n, ..Self::new(graph, name, steps * n, columns) }
+    }
+
+    /// Whether it has column `last` and, in each step, a row for all images or one for each of `images`.
+    pub(super) fn check(self, graph: &Graph, stem: &'static str, last: usize, images: usize) -> Result<()> {
+        let shape = graph.shape(self.rows);
+        if shape.rank() != 2 || last >= shape[1] {
+            let problem = format!("column {last} of a table {shape}");
+            return Err(Error::shape(stem, problem, "give a column it has"));
+        }
+        if (self.per_step != 1 && self.per_step != images) || !shape[0].is_multiple_of(self.per_step) {
+            let problem = format!("{} rows a step in a table {shape} for {images} images", self.per_step);
+            return Err(Error::shape(stem, problem, "give each step one row, or one for each image"));
+        }
+        Ok(())
+    }
+}
+
+/// The words by which a kernel finds an image's row in a table of `shape` (`shared/table_row.wgsl`): rows, columns, rows of a step.
+pub(super) fn table_words(launch: Launch, shape: &Shape, per_step: usize) -> Launch {
+    launch.word(shape[0]).word(shape[1]).word(per_step)
 }
 
 const STEM: &str = "lookup";
@@ -33,22 +59,14 @@ fn check_counter(graph: &Graph, counter: Value) -> Result<()> {
     Ok(())
 }
 
-/// `table[counter, column]`, the same number for each of `n` images: `n`.
+/// `table[counter, column]` for each of `n` images: `n`.
 ///
 /// # Errors
 /// [`Error::Shape`] when the table has no such column.
 pub fn column(graph: &mut Graph, table: Table, column: usize, n: usize) -> Result<Value> {
     check_counter(graph, table.counter)?;
-    let shape = graph.shape(table.rows).clone();
-    if shape.rank() != 2 || column >= shape[1] {
-        return Err(Error::shape(
-            STEM,
-            format!("column {column} of a table {shape}"),
-            "give a column it has",
-        ));
-    }
-    let op = Column { columns: shape[1], rows: shape[0], column };
-    Ok(graph.push1(op, &[table.rows, table.counter], [n]))
+    table.check(graph, STEM, column, n)?;
+    Ok(graph.push1(Column { per_step: table.per_step, column }, &[table.rows, table.counter], [n]))
 }
 
 /// `stack[counter·stride + first]`, where `stack` holds tensors one behind the other along its first axis.
@@ -83,8 +101,7 @@ fn no_gradient(needs: &[bool]) -> Result<Vec<Option<Value>>> {
 
 #[derive(Debug)]
 struct Column {
-    rows: usize,
-    columns: usize,
+    per_step: usize,
     column: usize,
 }
 
@@ -99,11 +116,9 @@ impl Op for Column {
             .read(Operand::Input(0))
             .read(Operand::Input(1))
             .write(Operand::Output(0))
-            .word(n)
-            .word(self.rows)
-            .word(self.columns)
-            .word(self.column)
-            .grid(n.div_ceil(64), 1, 1);
+            .word(n);
+        let launch = table_words(launch, io.input(0), self.per_step).word(self.column);
+        let launch = launch.grid(n.div_ceil(64), 1, 1);
         vec![Candidate::plain(vec![launch])]
     }
 

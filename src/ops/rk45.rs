@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Op, Operand, Value};
 
-use super::lookup::Table;
+use super::lookup::{Table, table_words};
 use super::{flat_groups, lanes};
 
 const STEM: &str = "rk45";
@@ -20,15 +20,7 @@ fn check(graph: &Graph, table: Table, last_column: usize, y: Value, slopes: Valu
         let problem = format!("slopes of {stack} for a state of {shape}");
         return Err(Error::shape(STEM, problem, "give seven slopes of the state's shape"));
     }
-    let rows = graph.shape(table.rows);
-    if rows.rank() != 2 || last_column >= rows[1] {
-        return Err(Error::shape(
-            STEM,
-            format!("column {last_column} of a table {rows}"),
-            "give a column it has",
-        ));
-    }
-    Ok(())
+    table.check(graph, STEM, last_column, shape[0])
 }
 
 /// The state at which a stage asks for its slope: `y + Σ c_j·slope_j`, c in seven columns from `first` on.
@@ -38,7 +30,7 @@ fn check(graph: &Graph, table: Table, last_column: usize, y: Value, slopes: Valu
 pub fn stage(graph: &mut Graph, table: Table, y: Value, slopes: Value, first: usize) -> Result<Value> {
     check(graph, table, first + SLOPES - 1, y, slopes)?;
     let shape = graph.shape(y).clone();
-    Ok(graph.push1(Stage { first }, &[y, slopes, table.rows, table.counter], shape))
+    Ok(graph.push1(Stage { per_step: table.per_step, first }, &[y, slopes, table.rows, table.counter], shape))
 }
 
 /// Writes `slope` into the stack of slopes at the index that `column` holds.
@@ -47,7 +39,7 @@ pub fn stage(graph: &mut Graph, table: Table, y: Value, slopes: Value, first: us
 /// [`Error::Shape`] when the slopes are not seven times the slope.
 pub fn store(graph: &mut Graph, table: Table, slopes: Value, slope: Value, column: usize) -> Result<()> {
     check(graph, table, column, slope, slopes)?;
-    graph.push(Store { column }, &[slopes, slope, table.rows, table.counter], &[]);
+    graph.push(Store { per_step: table.per_step, column }, &[slopes, slope, table.rows, table.counter], &[]);
     Ok(())
 }
 
@@ -70,23 +62,55 @@ pub fn ratio(
         return Err(Error::shape(STEM, problem, "give states of one shape"));
     }
     let shape = graph.shape(y).clone();
-    Ok(graph.push1(Ratio { first }, &[y, other, slopes, table.rows, table.counter], shape))
+    Ok(graph.push1(
+        Ratio { per_step: table.per_step, first },
+        &[y, other, slopes, table.rows, table.counter],
+        shape,
+    ))
 }
 
-/// Binds the inputs and one result and gives count, rows, columns and the first column.
-fn launch(shader: &'static str, io: &Io, elements: usize, first: usize, to: Operand) -> Launch {
-    let v = lanes(elements);
-    let table = io.input(io.inputs.len() - 2);
-    let begin = usize::from(to == Operand::Input(0));
-    let mut launch = Launch::new(shader).constant("V", v);
-    for i in begin..io.inputs.len() {
-        launch = launch.read(Operand::Input(i));
+/// The end of a step that met the tolerance: `y = tried`, and the last slope becomes the first, for the images whose number in
+/// `column` is not 0.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes do not fit.
+pub fn accept(
+    graph: &mut Graph,
+    table: Table,
+    y: Value,
+    tried: Value,
+    slopes: Value,
+    column: usize,
+) -> Result<()> {
+    check(graph, table, column, y, slopes)?;
+    if graph.shape(y) != graph.shape(tried) {
+        let problem = format!("{} in place of {}", graph.shape(tried), graph.shape(y));
+        return Err(Error::shape(STEM, problem, "give states of one shape"));
     }
-    launch
-        .write(to)
-        .word(elements / v)
-        .word(table[0])
-        .word(table[1])
+    graph.push(
+        Accept { per_step: table.per_step, column },
+        &[y, slopes, tried, table.rows, table.counter],
+        &[],
+    );
+    Ok(())
+}
+
+/// Binds the inputs that are read, and what is written; gives count, the words of the table, an image's count and the first column.
+fn launch(
+    shader: &'static str,
+    io: &Io,
+    per_step: usize,
+    elements: usize,
+    first: usize,
+    to: &[Operand],
+) -> Launch {
+    let per_image = elements / per_step;
+    let v = lanes(per_image);
+    let inputs = (0..io.inputs.len()).map(Operand::Input).filter(|input| !to.contains(input));
+    let launch = inputs.fold(Launch::new(shader).constant("V", v), Launch::read);
+    let launch = to.iter().copied().fold(launch, Launch::write).word(elements / v);
+    table_words(launch, io.input(io.inputs.len() - 2), per_step)
+        .word(per_image / v)
         .word(first)
         .grid(flat_groups(elements, v), 1, 1)
         .flops(16.0 * elements as f64)
@@ -94,6 +118,7 @@ fn launch(shader: &'static str, io: &Io, elements: usize, first: usize, to: Oper
 
 #[derive(Debug)]
 struct Stage {
+    per_step: usize,
     first: usize,
 }
 
@@ -104,12 +129,14 @@ impl Op for Stage {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.output(0).elements();
-        vec![Candidate::plain(vec![launch("rk45/stage.wgsl", io, elements, self.first, Operand::Output(0))])]
+        let to = [Operand::Output(0)];
+        vec![Candidate::plain(vec![launch("rk45/stage.wgsl", io, self.per_step, elements, self.first, &to)])]
     }
 }
 
 #[derive(Debug)]
 struct Store {
+    per_step: usize,
     column: usize,
 }
 
@@ -120,7 +147,8 @@ impl Op for Store {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.input(1).elements();
-        vec![Candidate::plain(vec![launch("rk45/store.wgsl", io, elements, self.column, Operand::Input(0))])]
+        let to = [Operand::Input(0)];
+        vec![Candidate::plain(vec![launch("rk45/store.wgsl", io, self.per_step, elements, self.column, &to)])]
     }
 
     fn mutates(&self) -> &[usize] {
@@ -130,6 +158,7 @@ impl Op for Store {
 
 #[derive(Debug)]
 struct Ratio {
+    per_step: usize,
     first: usize,
 }
 
@@ -140,6 +169,36 @@ impl Op for Ratio {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.output(0).elements();
-        vec![Candidate::plain(vec![launch("rk45/ratio.wgsl", io, elements, self.first, Operand::Output(0))])]
+        let to = [Operand::Output(0)];
+        vec![Candidate::plain(vec![launch("rk45/ratio.wgsl", io, self.per_step, elements, self.first, &to)])]
+    }
+}
+
+#[derive(Debug)]
+struct Accept {
+    per_step: usize,
+    column: usize,
+}
+
+impl Op for Accept {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        let elements = io.input(0).elements();
+        let to = [Operand::Input(0), Operand::Input(1)];
+        vec![Candidate::plain(vec![launch(
+            "rk45/accept.wgsl",
+            io,
+            self.per_step,
+            elements,
+            self.column,
+            &to,
+        )])]
+    }
+
+    fn mutates(&self) -> &[usize] {
+        &[0, 1]
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Value};
 
-use super::lookup::Table;
+use super::lookup::{Table, table_words};
 use super::{flat_groups, lanes};
 
 const STEM: &str = "sampler_step";
@@ -22,14 +22,7 @@ pub enum Norm {
 }
 
 fn check(graph: &Graph, table: Table, last_column: usize, values: &[Value]) -> Result<()> {
-    let shape = graph.shape(table.rows);
-    if shape.rank() != 2 || last_column >= shape[1] {
-        return Err(Error::shape(
-            STEM,
-            format!("column {last_column} of a table {shape}"),
-            "give a column it has",
-        ));
-    }
+    table.check(graph, STEM, last_column, graph.shape(values[0])[0])?;
     for &v in &values[1..] {
         if graph.shape(v) != graph.shape(values[0]) {
             let problem = format!("{} against {}", graph.shape(values[0]), graph.shape(v));
@@ -56,7 +49,7 @@ pub fn linear(
     check(graph, table, columns.into_iter().max().unwrap_or(0), &values)?;
     let inputs: Vec<Value> = values.into_iter().chain([table.rows, table.counter]).collect();
     let output = (graph.shape(x).clone(), DType::F32);
-    let op = Linear { columns, noise: z.is_some() };
+    let op = Linear { per_step: table.per_step, columns, noise: z.is_some() };
     let results = graph.push(op, &inputs, &[output.clone(), output]);
     Ok((results[0], results[1]))
 }
@@ -85,7 +78,8 @@ pub fn langevin(
     }
     let output = (graph.shape(x).clone(), DType::F32);
     let inputs = [x, score, z, squares[0], squares[1], table.rows, table.counter];
-    let results = graph.push(Langevin { n, scale, norm }, &inputs, &[output.clone(), output]);
+    let results =
+        graph.push(Langevin { per_step: table.per_step, n, scale, norm }, &inputs, &[output.clone(), output]);
     Ok((results[0], results[1]))
 }
 
@@ -115,31 +109,30 @@ pub fn solver(
     check(graph, table, (columns.first + 5).max(columns.noise), &values)?;
     let inputs: Vec<Value> = values.into_iter().chain([table.rows, table.counter]).collect();
     let result = (graph.shape(x).clone(), DType::F32);
-    let op = Solver { columns, noise: z.is_some(), clip };
+    let op = Solver { per_step: table.per_step, columns, noise: z.is_some(), clip };
     let results = graph.push(op, &inputs, &[result.clone(), result]);
     Ok((results[0], results[1]))
 }
 
-/// Binds `inputs` operands and two results, and gives rows and columns of the table, which is the last input but one.
-fn flat(shader: &'static str, io: &Io, v: usize) -> Launch {
+/// Binds the inputs and two results, and gives the words of the table, whose rows are the last input but one.
+fn flat(shader: &'static str, io: &Io, per_step: usize) -> Launch {
     let elements = io.output(0).elements();
-    let table = io.input(io.inputs.len() - 2);
+    let per_image = elements / per_step;
+    let v = lanes(per_image);
     let mut launch = Launch::new(shader).constant("V", v);
     for i in 0..io.inputs.len() {
         launch = launch.read(Operand::Input(i));
     }
-    launch
-        .write(Operand::Output(0))
-        .write(Operand::Output(1))
-        .word(elements / v)
-        .word(table[0])
-        .word(table[1])
+    let launch = launch.write(Operand::Output(0)).write(Operand::Output(1)).word(elements / v);
+    table_words(launch, io.input(io.inputs.len() - 2), per_step)
+        .word(per_image / v)
         .grid(flat_groups(elements, v), 1, 1)
         .flops(5.0 * elements as f64)
 }
 
 #[derive(Debug)]
 struct Linear {
+    per_step: usize,
     columns: [usize; 3],
     noise: bool,
 }
@@ -150,14 +143,14 @@ impl Op for Linear {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let v = lanes(io.output(0).elements());
-        let launch = flat("sampler_step/linear.wgsl", io, v).constant("NOISE", self.noise.into());
+        let launch = flat("sampler_step/linear.wgsl", io, self.per_step).constant("NOISE", self.noise.into());
         vec![Candidate::plain(vec![self.columns.iter().fold(launch, |l, &c| l.word(c))])]
     }
 }
 
 #[derive(Debug)]
 struct Langevin {
+    per_step: usize,
     n: usize,
     scale: usize,
     norm: Norm,
@@ -172,7 +165,6 @@ impl Op for Langevin {
         let elements = io.output(0).elements();
         let per_image = elements / self.n;
         let v = lanes(per_image);
-        let table = io.input(5);
         // The steps first: one number an image, so that the update stays within eight bindings.
         let steps = Launch::new("sampler_step/langevin_step.wgsl")
             .constant("BATCH", (self.norm == Norm::Batch).into())
@@ -181,11 +173,9 @@ impl Op for Langevin {
             .read(Operand::Input(5))
             .read(Operand::Input(6))
             .write(Operand::Workspace(0))
-            .word(self.n)
-            .word(table[0])
-            .word(table[1])
-            .word(self.scale)
-            .grid(self.n.div_ceil(64), 1, 1);
+            .word(self.n);
+        let steps =
+            table_words(steps, io.input(5), self.per_step).word(self.scale).grid(self.n.div_ceil(64), 1, 1);
         let update = Launch::new("sampler_step/langevin.wgsl")
             .constant("V", v)
             .read(Operand::Input(0))
@@ -204,6 +194,7 @@ impl Op for Langevin {
 
 #[derive(Debug)]
 struct Solver {
+    per_step: usize,
     columns: SolverColumns,
     noise: bool,
     clip: Option<f32>,
@@ -215,8 +206,7 @@ impl Op for Solver {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let v = lanes(io.output(0).elements());
-        let launch = flat("sampler_step/solver.wgsl", io, v)
+        let launch = flat("sampler_step/solver.wgsl", io, self.per_step)
             .constant("NOISE", self.noise.into())
             .constant("CLIP", self.clip.is_some().into())
             .word(self.columns.first)

@@ -5,14 +5,17 @@ use super::coefficients::ode_denoise;
 use super::ode::Ode;
 use super::rk45::{Tolerance, solve};
 use crate::error::{Error, Result};
+use crate::ops::sampler_step::Norm;
 
 /// Where a flow is told to end near the data, and how exact it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FlowOptions {
     /// The time near the data: 1e-5 in the authors' likelihood, [`Sde::default_t_eps`](crate::sde::Sde::default_t_eps) in their sampler.
     pub t_eps: f64,
-    /// Of RK45; its error norm is taken over the batch, as in the authors' code.
+    /// Of RK45.
     pub tolerance: Tolerance,
+    /// Over what RK45 takes its error: each image, which then has steps of its own, or the batch as in the authors' code.
+    pub norm: Norm,
 }
 
 /// What a flow led to, and what it took.
@@ -20,24 +23,37 @@ pub struct FlowOptions {
 pub struct Flowed {
     /// `n h w c`.
     pub x: Vec<f32>,
-    /// Evaluations of the vector field.
+    /// Evaluations of the vector field for the batch; an image that was done rests while others are not.
     pub nfe: usize,
 }
 
-/// Integrates the state in `ode` from `from` to `to`; `watch` sees it after every accepted step and may stop it by returning false.
-/// Gives the evaluations, none when stopped.
+/// Which way a flow goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toward {
+    /// From t = 1 to `t_eps`.
+    Data,
+    /// From `t_eps` to t = 1.
+    Noise,
+}
+
+/// Integrates the state in `ode`; `watch` sees it after every accepted step, with the time of the image that is
+/// farthest from the end, and may stop it by returning false. Gives the evaluations, none when stopped.
 ///
 /// # Errors
 /// [`Error::Invalid`] when no step meets the tolerance; what `watch` and the device report.
 pub fn integrate(
     ode: &mut Ode,
-    from: f64,
-    to: f64,
-    tolerance: Tolerance,
+    toward: Toward,
+    options: FlowOptions,
     watch: &mut dyn FnMut(f64, &Ode) -> Result<bool>,
 ) -> Result<Option<usize>> {
     let mut stopped = false;
-    let report = solve(ode, from, to, tolerance, |t, ode| {
+    let (from, to) = match toward {
+        Toward::Data => (1.0, options.t_eps),
+        Toward::Noise => (options.t_eps, 1.0),
+    };
+    ode.set_norm(options.norm);
+    let report = solve(ode, from, to, options.tolerance, |t, ode| {
         stopped = !watch(t, ode)?;
         match stopped {
             true => Err(Error::invalid("the ODE", format!("t = {t}"), "it was told to stop here")),
@@ -47,7 +63,11 @@ pub fn integrate(
     if stopped {
         return Ok(None);
     }
-    Ok(Some(report?.reached_end()?.nfe))
+    let mut nfe = 0;
+    for part in report? {
+        nfe = nfe.max(part.reached_end()?.nfe);
+    }
+    Ok(Some(nfe))
 }
 
 /// The latents of a whole batch of images, `n h w c`, scaled as the model takes them. `progress` is told t, which rises to 1.
@@ -61,7 +81,7 @@ pub fn encode(
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Option<Flowed>> {
     ode.set(x)?;
-    let nfe = integrate(ode, options.t_eps, 1.0, options.tolerance, &mut |t, _| Ok(progress(t)))?;
+    let nfe = integrate(ode, Toward::Noise, options, &mut |t, _| Ok(progress(t)))?;
     let Some(nfe) = nfe else { return Ok(None) };
     finite(ode.get()?, nfe, "the latent").map(Some)
 }
@@ -79,7 +99,7 @@ pub fn decode(
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Option<Flowed>> {
     ode.set(z)?;
-    let nfe = integrate(ode, 1.0, options.t_eps, options.tolerance, &mut |t, _| Ok(progress(t)))?;
+    let nfe = integrate(ode, Toward::Data, options, &mut |t, _| Ok(progress(t)))?;
     let Some(nfe) = nfe else { return Ok(None) };
     end(ode, options.t_eps, denoise, nfe).map(Some)
 }

@@ -1,21 +1,22 @@
 //! The probability-flow ODE on the device: state and slopes in f32 there, the controller in f64 here, one small read a step.
 //!
 //! One plan computes a stage (state of the stage, score, slope) and is replayed once per stage with a row of coefficients each;
-//! a second one turns slopes into error norms. With a probe the divergence of the drift is integrated along with the state
+//! a second one turns slopes into error norms. Each image has rows of its own, so that images may take steps of their own
+//! ([`Norm::Image`]) or one step for all ([`Norm::Batch`], as in the authors' code). With a probe the divergence of the drift is integrated along with the state
 //! (Skilling and Hutchinson's trace estimate, section 4.3 of Song et al. 2021).
 
 use std::sync::Arc;
 
 use super::coefficients::PcRow;
-use super::rk45::{A, B, C, E, OdeState, StartNorms, Tolerance};
+use super::rk45::{A, B, C, E, OdeState, StartNorms, Step, Tolerance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
 use crate::ops::elementwise::assign;
-use crate::ops::lookup::{Table, advance, slice};
+use crate::ops::lookup::{Table, advance};
 use crate::ops::reduce::{dot_images, sum_squares_images};
-use crate::ops::rk45::{SLOPES, ratio, stage, store};
-use crate::ops::sampler_step::linear;
+use crate::ops::rk45::{SLOPES, accept, ratio, stage, store};
+use crate::ops::sampler_step::{Norm, linear};
 use crate::score::{At, ScoreFn};
 use crate::sde::{Sde, TimeConditioning};
 
@@ -24,8 +25,8 @@ const DRIFT: usize = At::COLUMNS;
 const FACTORS: usize = DRIFT + 2;
 const INDEX: usize = FACTORS + SLOPES;
 const STAGE_COLUMNS: usize = INDEX + 1;
-/// Columns of a norm: factors of the slopes, factor of y, rtol, atol; and a 0 by which the first slope is addressed.
-const NORM_COLUMNS: usize = SLOPES + 4;
+/// Columns of a norm: factors of the slopes, factor of y, rtol, atol.
+const NORM_COLUMNS: usize = SLOPES + 3;
 /// The most stages in one replay: the six of an attempted step.
 const MOST_STAGES: usize = 6;
 
@@ -82,8 +83,9 @@ pub struct Ode {
     probe: Option<Value>,
     start: (Plan, Table, Vec<Value>),
     error: (Plan, Table, Vec<Value>),
-    accept: Plan,
+    accept: (Plan, Table),
     shape: Shape,
+    norm: Norm,
 }
 
 impl OdeDraft {
@@ -101,7 +103,7 @@ impl OdeDraft {
         let shape = shape.into();
         let n = shape[0];
         let mut graph = Graph::new();
-        let table = Table::new(&mut graph, "stages", MOST_STAGES, STAGE_COLUMNS);
+        let table = Table::of_images(&mut graph, "stages", MOST_STAGES, n, STAGE_COLUMNS);
         let y = Integrated::new(&mut graph, "x", &shape);
         let x = stage(&mut graph, table, y.now, y.slopes, FACTORS)?;
         let s = score.score(&mut graph, x, At { table, n })?;
@@ -137,7 +139,7 @@ impl OdeDraft {
         let device = gpu.capabilities();
         let options = DraftOptions { choice, guards: false };
         let side = |against_new: bool| -> Result<Side> {
-            let (mut g, table, states) = side_graph(&shapes);
+            let (mut g, table, states) = side_graph(&shapes, NORM_COLUMNS);
             let mut sums = Vec::new();
             for s in &states {
                 let other = if against_new { s.new } else { s.now };
@@ -147,11 +149,9 @@ impl OdeDraft {
             Ok(Side { draft: Draft::new(&g, &sums, device, options.clone())?, table, states, sums })
         };
         let accept = {
-            let (mut g, table, states) = side_graph(&shapes);
+            let (mut g, table, states) = side_graph(&shapes, 1);
             for s in &states {
-                assign(&mut g, s.now, s.new)?;
-                let last = slice(&mut g, s.slopes, table.counter, 0, SLOPES - 1)?;
-                store(&mut g, table, s.slopes, last, NORM_COLUMNS - 1)?;
+                accept(&mut g, table, s.now, s.new, s.slopes, 0)?;
             }
             Side { draft: Draft::new(&g, &[], device, options.clone())?, table, states, sums: Vec::new() }
         };
@@ -193,28 +193,27 @@ impl OdeDraft {
                     .bind(own.new, stages.binding(main.new)?)
                     .bind(own.slopes, stages.binding(main.slopes)?);
             }
-            let plan = side.draft.build(gpu, shared)?;
-            plan.write(side.table.rows, &[0.0; NORM_COLUMNS])?;
-            Ok(plan)
+            side.draft.build(gpu, shared)
         };
         Ok(Ode {
             sde: Arc::clone(sde),
             time,
             start: (side(&self.start)?, self.start.table, self.start.sums.clone()),
             error: (side(&self.error)?, self.error.table, self.error.sums.clone()),
-            accept: side(&self.accept)?,
+            accept: (side(&self.accept)?, self.accept.table),
             stages,
             table: self.table,
             states: self.states.clone(),
             probe: self.probe,
             shape: self.shape.clone(),
+            norm: Norm::default(),
         })
     }
 }
 
-fn side_graph(shapes: &[Shape]) -> (Graph, Table, Vec<Integrated>) {
+fn side_graph(shapes: &[Shape], columns: usize) -> (Graph, Table, Vec<Integrated>) {
     let mut graph = Graph::new();
-    let table = Table::new(&mut graph, "norms", 1, NORM_COLUMNS);
+    let table = Table::of_images(&mut graph, "norms", 1, shapes[0][0], columns);
     let states = shapes.iter().map(|shape| Integrated::new(&mut graph, "x", shape)).collect();
     (graph, table, states)
 }
@@ -233,6 +232,11 @@ impl Ode {
     /// What the network is told about time.
     pub fn time(&self) -> TimeConditioning {
         self.time
+    }
+
+    /// Whether each image takes steps of its own, which it does unless told otherwise, or one step is right for the batch.
+    pub fn set_norm(&mut self, norm: Norm) {
+        self.norm = norm;
     }
 
     /// Sets the state; the change of log-density begins at 0.
@@ -270,7 +274,7 @@ impl Ode {
 
     /// The drift at (`t`, the state) and, with a probe, its estimated divergence per image: the first slopes. One evaluation.
     pub fn drift(&mut self, t: f64) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-        self.run(&[self.row(t, &[], 0.0, 0)])?;
+        self.run(&[vec![self.row(t, 0.0, 0, &[]); self.shape[0]]])?;
         let first = |plan: &Plan, s: &Integrated, size: usize| -> Result<Vec<f32>> {
             Ok(plan.read(s.slopes)?[..size].to_vec())
         };
@@ -286,10 +290,10 @@ impl Ode {
     /// What the device reports.
     pub fn denoise(&mut self, row: &PcRow) -> Result<Vec<f32>> {
         // With a drift of 0·x + 1·score the first slope is the score itself.
-        let mut stage = self.row(row.t, &[], 0.0, 0);
+        let mut stage = self.row(row.t, 0.0, 0, &[]);
         stage[DRIFT] = 0.0;
         stage[DRIFT + 1] = 1.0;
-        self.run(&[stage])?;
+        self.run(&[vec![stage; self.shape[0]]])?;
         let score = self.stages.read(self.states[0].slopes)?;
         let (a, b) = (row.predictor.x, row.predictor.score);
         Ok(self
@@ -300,8 +304,8 @@ impl Ode {
             .collect())
     }
 
-    /// A row for one stage: slope number `index` at time `t`, from the state plus h times the `factors` of the slopes.
-    fn row(&self, t: f64, factors: &[f64], h: f64, index: usize) -> [f32; STAGE_COLUMNS] {
+    /// A row for one image and stage: slope number `index` at time `t`, from the state plus h times the `factors` of the slopes.
+    fn row(&self, t: f64, h: f64, index: usize, factors: &[f64]) -> [f32; STAGE_COLUMNS] {
         let asked = self.sde.conditioning(t, self.time);
         let flow = self.sde.reverse(true).sde(t);
         let mut row = [0.0; STAGE_COLUMNS];
@@ -313,59 +317,105 @@ impl Ode {
         row
     }
 
-    fn run(&mut self, rows: &[[f32; STAGE_COLUMNS]]) -> Result<()> {
-        let mut data: Vec<f32> = rows.concat();
-        data.resize(MOST_STAGES * STAGE_COLUMNS, 0.0);
-        self.stages.write(self.table.rows, &data)?;
-        self.stages.write_u32(self.table.counter, &[0])?;
-        self.stages.replay(rows.len())
+    /// A row for each image, at `c` of its part's step.
+    fn rows(&self, steps: &[Step], c: f64, index: usize, factors: &[f64]) -> Vec<[f32; STAGE_COLUMNS]> {
+        // Where one step is for all, one row is.
+        let rows: Vec<_> = steps.iter().map(|s| self.row(s.t + c * s.h, s.h, index, factors)).collect();
+        (0..self.shape[0]).map(|image| rows[image.min(rows.len() - 1)]).collect()
     }
 
-    /// The RMS norm over all elements of (c_y·y + Σ c_j slope_j) / scale.
-    fn norm(
-        shape: &Shape,
-        (plan, table, sums): &mut (Plan, Table, Vec<Value>),
+    /// Runs stages, each with a row for each image.
+    fn run(&mut self, stages: &[Vec<[f32; STAGE_COLUMNS]>]) -> Result<()> {
+        let mut data: Vec<f32> = stages.iter().flatten().flatten().copied().collect();
+        data.resize(MOST_STAGES * self.shape[0] * STAGE_COLUMNS, 0.0);
+        self.stages.write(self.table.rows, &data)?;
+        self.stages.write_u32(self.table.counter, &[0])?;
+        self.stages.replay(stages.len())
+    }
+
+    /// The RMS norms over a part's elements of (c_y·y + h Σ c_j slope_j) / scale, `h` for each part.
+    fn norms(
+        &mut self,
+        side: Against,
+        h: &[f64],
         factors: &[f64],
         of_y: f64,
         tolerance: Tolerance,
-    ) -> Result<f64> {
-        let mut row = [0.0_f32; NORM_COLUMNS];
-        row.iter_mut().zip(factors).for_each(|(to, f)| *to = *f as f32);
-        row[SLOPES] = of_y as f32;
-        row[SLOPES + 1] = tolerance.rtol as f32;
-        row[SLOPES + 2] = tolerance.atol as f32;
-        plan.write(table.rows, &row)?;
-        plan.run()?;
-        let mut total = 0.0;
-        for &sum in sums.iter() {
-            total += plan.read(sum)?.iter().map(|&v| f64::from(v)).sum::<f64>();
+    ) -> Result<Vec<f64>> {
+        let n = self.shape[0];
+        let (plan, table, sums) = match side {
+            Against::Itself => &mut self.start,
+            Against::New => &mut self.error,
+        };
+        let mut rows = Vec::with_capacity(n * NORM_COLUMNS);
+        for image in 0..n {
+            let h = h[image.min(h.len() - 1)];
+            let mut row = [0.0_f32; NORM_COLUMNS];
+            row.iter_mut().zip(factors).for_each(|(to, f)| *to = (f * h) as f32);
+            row[SLOPES] = of_y as f32;
+            row[SLOPES + 1] = tolerance.rtol as f32;
+            row[SLOPES + 2] = tolerance.atol as f32;
+            rows.extend(row);
         }
-        let elements = shape.elements() + if sums.len() > 1 { shape[0] } else { 0 };
-        Ok((total / elements as f64).sqrt())
+        plan.write(table.rows, &rows)?;
+        plan.run()?;
+        // Of the state, and of the log-density where that is integrated: one number an image.
+        let squares: Vec<Vec<f32>> = sums.iter().map(|&sum| plan.read(sum)).collect::<Result<_>>()?;
+        let elements = self.shape.elements() / n + squares.len() - 1;
+        Ok(match self.norm {
+            Norm::Batch => {
+                let total: f64 = squares.iter().map(|s| s.iter().map(|&v| f64::from(v)).sum::<f64>()).sum();
+                vec![(total / (n * elements) as f64).sqrt()]
+            }
+            Norm::Image => (0..n)
+                .map(|image| squares.iter().map(|s| f64::from(s[image])).sum::<f64>())
+                .map(|total| (total / elements as f64).sqrt())
+                .collect(),
+        })
     }
 }
 
+/// What the scale of a norm takes the larger of, beside the state.
+#[derive(Clone, Copy)]
+enum Against {
+    Itself,
+    New,
+}
+
 impl OdeState for Ode {
-    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<StartNorms> {
-        self.run(&[self.row(t, &[], 0.0, 0)])?;
-        let y = Self::norm(&self.shape, &mut self.start, &[], 1.0, tolerance)?;
-        let slope = Self::norm(&self.shape, &mut self.start, &[1.0], 0.0, tolerance)?;
-        Ok(StartNorms { y, slope })
+    fn parts(&self) -> usize {
+        match self.norm {
+            Norm::Image => self.shape[0],
+            Norm::Batch => 1,
+        }
     }
 
-    fn probe(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
-        self.run(&[self.row(t + h, &[1.0], h, 1)])?;
-        Self::norm(&self.shape, &mut self.start, &[-1.0, 1.0], 0.0, tolerance)
+    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>> {
+        self.run(&[vec![self.row(t, 0.0, 0, &[]); self.shape[0]]])?;
+        let y = self.norms(Against::Itself, &[0.0], &[], 1.0, tolerance)?;
+        let slope = self.norms(Against::Itself, &[1.0], &[1.0], 0.0, tolerance)?;
+        Ok(y.into_iter().zip(slope).map(|(y, slope)| StartNorms { y, slope }).collect())
     }
 
-    fn attempt(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
-        let mut rows: Vec<_> = (1..6).map(|i| self.row(t + C[i] * h, &A[i], h, i)).collect();
-        rows.push(self.row(t + h, &B, h, SLOPES - 1));
+    fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+        self.run(&[self.rows(steps, 1.0, 1, &[1.0])])?;
+        self.norms(Against::Itself, &[1.0], &[-1.0, 1.0], 0.0, tolerance)
+    }
+
+    fn attempt(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+        let mut rows: Vec<_> = (1..6).map(|i| self.rows(steps, C[i], i, &A[i])).collect();
+        rows.push(self.rows(steps, 1.0, SLOPES - 1, &B));
         self.run(&rows)?;
-        Self::norm(&self.shape, &mut self.error, &E.map(|e| e * h), 0.0, tolerance)
+        let h: Vec<f64> = steps.iter().map(|step| step.h).collect();
+        self.norms(Against::New, &h, &E, 0.0, tolerance)
     }
 
-    fn accept(&mut self) -> Result<()> {
-        self.accept.run()
+    fn accept(&mut self, parts: &[bool]) -> Result<()> {
+        let accepted = |image: usize| parts[image.min(parts.len() - 1)];
+        let rows: Vec<f32> =
+            (0..self.shape[0]).map(|image| accepted(image).into()).map(|v: u8| v.into()).collect();
+        let (plan, table) = &mut self.accept;
+        plan.write(table.rows, &rows)?;
+        plan.run()
     }
 }

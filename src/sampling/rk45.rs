@@ -1,7 +1,8 @@
 //! Dormand-Prince 5(4) with the step-size control of scipy's `solve_ivp(method="RK45")`, which the authors use.
 //!
 //! The controller is f64 on the CPU. The state lives behind [`OdeState`]: the controller asks for an attempted step
-//! and reads one scalar, the error norm. [`VecState`] keeps the state on the CPU in f64.
+//! and reads one scalar, the error norm. A state may have several parts that know nothing of each other, such as the images
+//! of a batch: each has a controller of its own, and all are evaluated together. [`VecState`] keeps the state on the CPU in f64.
 //!
 //! Sources: Dormand and Prince 1980 (the tableau), Hairer, Nørsett and Wanner, Solving Ordinary Differential
 //! Equations I, II.4 (the first step and the controller).
@@ -76,23 +77,36 @@ pub struct StartNorms {
     pub slope: f64,
 }
 
-/// A state y with y′ = f(t, y), its slopes and the outcome of an attempted step, wherever they are kept.
-pub trait OdeState {
-    /// Takes the slope at (t, y): one evaluation. Also done after the state was replaced from outside.
-    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<StartNorms>;
-
-    /// The RMS norm of (f(t+h, y+h·slope) − slope) / scale(|y|): one evaluation; the state stays.
-    fn probe(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64>;
-
-    /// Computes the state at t + h and its slope, six evaluations, beside the present ones. Returns the RMS norm of
-    /// the error estimate over scale(max(|y|, |y_new|)).
-    fn attempt(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64>;
-
-    /// The attempted state and slope become the present ones.
-    fn accept(&mut self) -> Result<()>;
+/// From t to t + h.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The time of the present state.
+    pub t: f64,
+    /// How far; 0 for a part that rests.
+    pub h: f64,
 }
 
-/// How a solve went.
+/// A state y with y′ = f(t, y), its slopes and the outcome of an attempted step, wherever they are kept. It has one or several
+/// parts: steps are given, and norms are returned, one for each.
+pub trait OdeState {
+    /// Parts, each with norms over its own elements.
+    fn parts(&self) -> usize;
+
+    /// Takes the slope at (t, y): one evaluation. Also done after the state was replaced from outside.
+    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>>;
+
+    /// The RMS norms of (f(t+h, y+h·slope) − slope) / scale(|y|): one evaluation; the state stays.
+    fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
+
+    /// Computes the state at t + h and its slope, six evaluations, beside the present ones. Returns the RMS norms of
+    /// the error estimate over scale(max(|y|, |y_new|)).
+    fn attempt(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
+
+    /// The attempted state and slope become the present ones, in the parts that are named.
+    fn accept(&mut self, parts: &[bool]) -> Result<()>;
+}
+
+/// How a solve went, for one part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rk45Report {
     /// Where it ended: the asked time, unless `step_too_small`.
@@ -125,56 +139,101 @@ impl Rk45Report {
     }
 }
 
-/// Integrates `state` from `t0` to `t1`, which may lie before `t0`. `observe` is called after each accepted step with
-/// its time. A step that becomes too small ends the solve without an error; see [`Rk45Report::reached_end`].
+/// Integrates `state` from `t0` to `t1`, which may lie before `t0`. `observe` is called after each round of attempts in which a
+/// step was accepted, with the time of the part that is farthest from `t1`. The first step of a part that becomes too small ends
+/// the solve without an error; see [`Rk45Report::reached_end`]. Gives a report for each part.
 pub fn solve<S: OdeState + ?Sized>(
     state: &mut S,
     t0: f64,
     t1: f64,
     tolerance: Tolerance,
     mut observe: impl FnMut(f64, &S) -> Result<()>,
-) -> Result<Rk45Report> {
+) -> Result<Vec<Rk45Report>> {
     check_times(t0, t1)?;
-    let mut report = Rk45Report { t: t0, nfe: 0, accepted: 0, rejected: 0, step_too_small: false };
+    let start = Rk45Report { t: t0, nfe: 0, accepted: 0, rejected: 0, step_too_small: false };
     if t0 == t1 {
-        return Ok(report);
+        return Ok(vec![start; state.parts()]);
     }
-    let direction = (t1 - t0).signum();
-    let mut h_abs = first_step(state, t0, t1, tolerance)?;
-    report.nfe = 2;
-    while direction * (report.t - t1) < 0.0 {
-        let t = report.t;
-        let spacing = if direction > 0.0 { t.next_up() - t } else { t - t.next_down() };
-        let min_step = 10.0 * spacing;
-        h_abs = h_abs.max(min_step);
-        let mut rejected_before = false;
-        loop {
-            if h_abs < min_step {
-                report.step_too_small = true;
-                return Ok(report);
-            }
-            let past = direction * (t + h_abs * direction - t1) > 0.0;
-            let t_new = if past { t1 } else { t + h_abs * direction };
-            let h = t_new - t;
-            h_abs = h.abs();
-            let error = state.attempt(t, h, tolerance)?;
-            report.nfe += 6;
-            // A norm that is not a number counts as an error without bound.
-            if error < 1.0 {
-                let growth = if error == 0.0 { MAX_FACTOR } else { SAFETY * error.powf(ERROR_EXPONENT) };
-                h_abs *= growth.min(if rejected_before { 1.0 } else { MAX_FACTOR });
-                state.accept()?;
-                report.t = t_new;
-                report.accepted += 1;
-                observe(t_new, state)?;
-                break;
-            }
-            h_abs *= (SAFETY * error.powf(ERROR_EXPONENT)).max(MIN_FACTOR);
-            report.rejected += 1;
-            rejected_before = true;
+    let first = first_steps(state, t0, t1, tolerance)?;
+    let start = Rk45Report { nfe: 2, ..start };
+    let controller = |h_abs| Controller { t1, report: start, h_abs, tried: t0, rejected_before: false };
+    let mut parts: Vec<Controller> = first.into_iter().map(controller).collect();
+    while parts.iter().any(|part| !part.is_done()) {
+        let steps: Vec<Step> = parts.iter_mut().map(Controller::propose).collect();
+        if parts.iter().any(|part| part.report.step_too_small) {
+            break;
+        }
+        let errors = state.attempt(&steps, tolerance)?;
+        let accepted: Vec<bool> =
+            parts.iter_mut().zip(errors).map(|(part, error)| part.judge(error)).collect();
+        if accepted.contains(&true) {
+            state.accept(&accepted)?;
+            let left = |part: &&Controller| (t1 - part.report.t).abs();
+            let farthest = parts.iter().max_by(|a, b| left(a).total_cmp(&left(b)));
+            observe(farthest.map_or(t1, |part| part.report.t), state)?;
         }
     }
-    Ok(report)
+    Ok(parts.into_iter().map(|part| part.report).collect())
+}
+
+/// The sizes of a part's steps.
+struct Controller {
+    t1: f64,
+    report: Rk45Report,
+    h_abs: f64,
+    /// The time to which a step was attempted.
+    tried: f64,
+    rejected_before: bool,
+}
+
+impl Controller {
+    fn is_done(&self) -> bool {
+        self.report.t == self.t1
+    }
+
+    /// The next step to attempt; none from the end on, or when it would be too small, which the report says.
+    fn propose(&mut self) -> Step {
+        let (t, t1) = (self.report.t, self.t1);
+        if self.is_done() {
+            return Step { t, h: 0.0 };
+        }
+        let direction = (t1 - t).signum();
+        let spacing = if direction > 0.0 { t.next_up() - t } else { t - t.next_down() };
+        let min_step = 10.0 * spacing;
+        if !self.rejected_before {
+            self.h_abs = self.h_abs.max(min_step);
+        }
+        if self.h_abs < min_step {
+            self.report.step_too_small = true;
+            return Step { t, h: 0.0 };
+        }
+        let past = direction * (t + self.h_abs * direction - t1) > 0.0;
+        self.tried = if past { t1 } else { t + self.h_abs * direction };
+        let h = self.tried - t;
+        self.h_abs = h.abs();
+        Step { t, h }
+    }
+
+    /// Whether the step that was proposed is accepted; says how large the next one is.
+    fn judge(&mut self, error: f64) -> bool {
+        if self.is_done() {
+            return false;
+        }
+        self.report.nfe += 6;
+        // A norm that is not a number counts as an error without bound.
+        if error < 1.0 {
+            let growth = if error == 0.0 { MAX_FACTOR } else { SAFETY * error.powf(ERROR_EXPONENT) };
+            self.h_abs *= growth.min(if self.rejected_before { 1.0 } else { MAX_FACTOR });
+            self.report.t = self.tried;
+            self.report.accepted += 1;
+            self.rejected_before = false;
+            return true;
+        }
+        self.h_abs *= (SAFETY * error.powf(ERROR_EXPONENT)).max(MIN_FACTOR);
+        self.report.rejected += 1;
+        self.rejected_before = true;
+        false
+    }
 }
 
 /// `n` equal steps without error control, for orders of convergence and for runs of a known length.
@@ -186,8 +245,9 @@ pub fn fixed_steps<S: OdeState + ?Sized>(state: &mut S, t0: f64, t1: f64, n: usi
     state.start(t0, tolerance)?;
     let at = |i: usize| t0 + (t1 - t0) * (i as f64 / n as f64);
     for i in 0..n {
-        state.attempt(at(i), at(i + 1) - at(i), tolerance)?;
-        state.accept()?;
+        let step = Step { t: at(i), h: at(i + 1) - at(i) };
+        state.attempt(&vec![step; state.parts()], tolerance)?;
+        state.accept(&vec![true; state.parts()])?;
     }
     Ok(1 + 6 * n)
 }
@@ -201,26 +261,40 @@ fn check_times(t0: f64, t1: f64) -> Result<()> {
     Ok(())
 }
 
-/// scipy's `select_initial_step`. Two evaluations.
-fn first_step<S: OdeState + ?Sized>(state: &mut S, t0: f64, t1: f64, tolerance: Tolerance) -> Result<f64> {
+/// scipy's `select_initial_step` for each part. Two evaluations.
+fn first_steps<S: OdeState + ?Sized>(
+    state: &mut S,
+    t0: f64,
+    t1: f64,
+    tolerance: Tolerance,
+) -> Result<Vec<f64>> {
     let interval = (t1 - t0).abs();
-    let StartNorms { y: d0, slope: d1 } = state.start(t0, tolerance)?;
-    if !(d0.is_finite() && d1.is_finite()) {
+    let norms = state.start(t0, tolerance)?;
+    if !norms.iter().all(|norms| norms.y.is_finite() && norms.slope.is_finite()) {
         // No step size can help, and each attempt costs six evaluations.
         return Err(Error::NonFinite { tensor: "the ODE's state or slope at its start".into(), step: 0 });
     }
-    let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
-    let h0 = h0.min(interval);
-    let d2 = state.probe(t0, h0 * (t1 - t0).signum(), tolerance)? / h0;
-    let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
-        (h0 * 1e-3).max(1e-6)
-    } else {
-        (0.01 / d1.max(d2)).powf(-ERROR_EXPONENT)
+    let h0 = |&StartNorms { y: d0, slope: d1 }: &StartNorms| {
+        let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
+        h0.min(interval)
     };
-    Ok((100.0 * h0).min(h1).min(interval))
+    let direction = (t1 - t0).signum();
+    let probes: Vec<Step> = norms.iter().map(|norms| Step { t: t0, h: h0(norms) * direction }).collect();
+    let changes = state.probe(&probes, tolerance)?;
+    let first = |(norms, change): (&StartNorms, f64)| {
+        let (h0, d1) = (h0(norms), norms.slope);
+        let d2 = change / h0;
+        let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
+            (h0 * 1e-3).max(1e-6)
+        } else {
+            (0.01 / d1.max(d2)).powf(-ERROR_EXPONENT)
+        };
+        (100.0 * h0).min(h1).min(interval)
+    };
+    Ok(norms.iter().zip(changes).map(first).collect())
 }
 
-/// A state in f64 on the CPU; `F` is called as f(t, y, slope) and writes the slope.
+/// A state of one part in f64 on the CPU; `F` is called as f(t, y, slope) and writes the slope.
 #[derive(Debug, Clone)]
 pub struct VecState<F> {
     f: F,
@@ -270,14 +344,19 @@ fn rms(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
-    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<StartNorms> {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>> {
         let Self { f, y, slopes, .. } = self;
         f(t, y, &mut slopes[0]);
         let scaled = |v: &[f64]| rms(v.iter().zip(y.iter()).map(|(v, y)| v / tolerance.scale(y.abs())));
-        Ok(StartNorms { y: scaled(y), slope: scaled(&slopes[0]) })
+        Ok(vec![StartNorms { y: scaled(y), slope: scaled(&slopes[0]) }])
     }
 
-    fn probe(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
+    fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+        let Step { t, h } = steps[0];
         let Self { f, y, slopes, stage, .. } = self;
         let (first, rest) = slopes.split_at_mut(1);
         for ((s, y), k) in stage.iter_mut().zip(y.iter()).zip(&first[0]) {
@@ -285,10 +364,11 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
         }
         f(t + h, stage, &mut rest[0]);
         let change = first[0].iter().zip(&rest[0]).zip(y.iter());
-        Ok(rms(change.map(|((a, b), y)| (b - a) / tolerance.scale(y.abs()))))
+        Ok(vec![rms(change.map(|((a, b), y)| (b - a) / tolerance.scale(y.abs())))])
     }
 
-    fn attempt(&mut self, t: f64, h: f64, tolerance: Tolerance) -> Result<f64> {
+    fn attempt(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+        let Step { t, h } = steps[0];
         let Self { f, y, y_new, slopes, stage } = self;
         for i in 1..6 {
             let (done, next) = slopes.split_at_mut(i);
@@ -302,11 +382,12 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
             *new = y[j] + h * combine(done, &B, j);
         }
         f(t + h, y_new, &mut last[0]);
-        Ok(rms((0..y.len())
-            .map(|j| combine(slopes, &E, j) * h / tolerance.scale(y[j].abs().max(y_new[j].abs())))))
+        let error = |j: usize| combine(slopes, &E, j) * h / tolerance.scale(y[j].abs().max(y_new[j].abs()));
+        Ok(vec![rms((0..y.len()).map(error))])
     }
 
-    fn accept(&mut self) -> Result<()> {
+    fn accept(&mut self, parts: &[bool]) -> Result<()> {
+        debug_assert_eq!(parts, [true]);
         std::mem::swap(&mut self.y, &mut self.y_new);
         self.slopes.swap(0, 6);
         Ok(())
@@ -358,7 +439,7 @@ mod tests {
                 times.push(t);
                 Ok(())
             });
-            let report = report.unwrap().reached_end().unwrap();
+            let report = report.unwrap()[0].reached_end().unwrap();
             assert!((s.y()[0] - (t1.sin() - t0.sin()).exp()).abs() < 1e-7);
             assert_eq!(times.last(), Some(&t1));
             assert_eq!((report.t, report.accepted), (t1, times.len()));
@@ -369,13 +450,13 @@ mod tests {
     #[test]
     fn an_empty_interval_takes_no_step() {
         let report = solve(&mut growth(), 1.0, 1.0, Tolerance::new(1e-3, 1e-3).unwrap(), |_, _| Ok(()));
-        assert_eq!(report.unwrap().accepted, 0);
+        assert_eq!(report.unwrap()[0].accepted, 0);
     }
 
     #[test]
     fn a_singularity_ends_with_a_typed_error() {
         let mut s = VecState::new(vec![1.0], |_, y, k| k[0] = y[0] * y[0]);
-        let report = solve(&mut s, 0.0, 2.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap();
+        let report = solve(&mut s, 0.0, 2.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap()[0];
         assert!(report.step_too_small && (report.t - 1.0).abs() < 1e-6);
         let error = report.reached_end().unwrap_err().to_string();
         assert!(error.contains("raise rtol"), "{error}");
@@ -384,7 +465,7 @@ mod tests {
     #[test]
     fn not_a_number_ends_with_a_typed_error() {
         let mut s = VecState::new(vec![1.0], |t, _, k| k[0] = if t > 0.5 { f64::NAN } else { 1.0 });
-        let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap();
+        let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap()[0];
         assert!(report.step_too_small && report.t <= 0.5);
         let mut s = VecState::new(vec![1.0], |_, _, k| k[0] = f64::NAN);
         let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(()));

@@ -14,6 +14,7 @@ use langevin::score::ModelScore;
 use langevin::sde::Sde;
 
 use crate::model::Facts;
+use crate::sampler::Norm;
 use crate::session::{Session, that_fits};
 
 /// How exact the ODE is solved.
@@ -28,19 +29,27 @@ pub struct FlowArgs {
     /// The time near the data where the ODE begins or ends.
     #[arg(long, value_name = "F")]
     t_eps: Option<f64>,
-    /// Images at a time. They share the sizes of the ODE's steps, as in the authors' code.
+    /// Over what the error of a step is taken: each image, which then has steps of its own, or the batch, as in the authors' code;
+    /// unless given the batch, and for interpolate each image.
+    #[arg(long, value_enum, value_name = "NAME")]
+    norm: Option<Norm>,
+    /// Images at a time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
 }
 
 impl FlowArgs {
-    /// With the time near the data that is meant where none is given.
-    pub fn options(&self, t_eps: f64) -> langevin::Result<FlowOptions> {
+    /// With the time near the data and the norm that are meant where none is given.
+    pub fn options(&self, t_eps: f64, norm: Norm) -> langevin::Result<FlowOptions> {
         let t_eps = self.t_eps.unwrap_or(t_eps);
         if !(t_eps > 0.0 && t_eps < 1.0) {
             return Err(langevin::Error::invalid("--t-eps", t_eps, "a time between 0 and 1"));
         }
-        Ok(FlowOptions { t_eps, tolerance: Tolerance::new(self.rtol, self.atol)? })
+        Ok(FlowOptions {
+            t_eps,
+            tolerance: Tolerance::new(self.rtol, self.atol)?,
+            norm: self.norm.unwrap_or(norm).into(),
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use langevin::models::config::{self, Method as Name};
 use langevin::ops::sampler_step;
 use langevin::sampling::coefficients::{PcOptions, PcTable};
 use langevin::sampling::few_step::{FewStepOptions, Solver, SolverTable, Spacing, few_step};
-use langevin::sampling::flow::{FlowOptions, end, integrate};
+use langevin::sampling::flow::{FlowOptions, Toward, end, integrate};
 use langevin::sampling::prior::prior;
 use langevin::sampling::rk45::Tolerance;
 use langevin::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
@@ -45,7 +45,8 @@ pub struct PcArgs {
     /// Signal-to-noise ratio of pc's corrector; the configuration's unless given.
     #[arg(long, value_name = "F", value_parser = snr)]
     snr: Option<f64>,
-    /// Norms of pc's Langevin step: each image's own, or the batch's mean as in the authors' code, which couples the images.
+    /// Norms of pc's Langevin step and of ode's errors: each image's own, or the batch's as in the authors' code, which couples
+    /// the images.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Norm::Image)]
     norm: Norm,
     /// Steps: 20 unless given, for pc as many as the model has noise levels, for a scheduler of diffusers as its pipeline has.
@@ -162,7 +163,8 @@ impl Plan {
                 return Err(Usage(problem.into()).into());
             }
             Tolerance::new(args.rtol, args.atol)?;
-            let name = format!("ode, rtol {}, atol {}", args.rtol, args.atol);
+            let coupled = args.pc.coupled("errors");
+            let name = format!("ode, rtol {}, atol {}{coupled}", args.rtol, args.atol);
             let memory = flow::draft(gpu, saved, n, false)?.memory();
             flow::room(gpu, n, memory.total())?;
             return Ok(Self { name, nfe: None, flops: None, memory, draft: None });
@@ -220,6 +222,7 @@ impl<'a> Run<'a> {
                 let options = FlowOptions {
                     t_eps: flow.sde().default_t_eps(),
                     tolerance: Tolerance::new(args.rtol, args.atol)?,
+                    norm: args.pc.norm.into(),
                 };
                 (1000, Kind::Ode { flow, options, denoise: saved.config.sampling.noise_removal })
             }
@@ -254,7 +257,7 @@ impl<'a> Run<'a> {
                     // Progress through t stands for steps, whose number nobody knows before.
                     Ok(proceed(((1.0 - t) * 1000.0) as usize))
                 };
-                let Some(nfe) = integrate(ode, 1.0, options.t_eps, options.tolerance, &mut watch)? else {
+                let Some(nfe) = integrate(ode, Toward::Data, *options, &mut watch)? else {
                     return Ok(None);
                 };
                 let flowed = end(ode, options.t_eps, *denoise, nfe)?;
@@ -274,8 +277,13 @@ impl PcArgs {
         let (snr, steps) = (self.snr.unwrap_or(s.snr), self.steps.map_or(sde.n(), |n| n as usize));
         (s.predictor, s.corrector, s.snr) = (predictor, corrector, snr);
         let table = PcTable::new(&PcOptions { sde: sde.with_n(steps)?, ..pc_of(&config)? })?;
-        let coupled = if self.norm == Norm::Batch { ", norms of the batch" } else { "" };
+        let coupled = self.coupled("norms");
         Ok((table, format!("pc ({predictor}, {corrector}, snr {snr}{coupled}), {}", count(steps, "step"))))
+    }
+
+    /// What a sampler's name says where images of a batch are coupled.
+    fn coupled(&self, what: &str) -> String {
+        if self.norm == Norm::Batch { format!(", {what} of the batch") } else { String::new() }
     }
 
     /// Whether images of a batch depend on each other by more than a tolerance, so that its size is part of the result.

@@ -14,6 +14,7 @@ use crate::flow::{DecodeArgs, Flow};
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures};
 use crate::print;
+use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Turn latents into images.
@@ -53,7 +54,7 @@ impl Decode {
         }
         // The same transposition with its extents exchanged leads back.
         let z = nhwc_to_nchw(&z, c, h * w);
-        let options = self.how.flow.options(saved.sde()?.default_t_eps())?;
+        let options = self.how.flow.options(saved.sde()?.default_t_eps(), Norm::Batch)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
         let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;

@@ -14,6 +14,7 @@ use crate::input::ImagesArgs;
 use crate::model::{Facts, ModelArgs};
 use crate::output::{check_ending, check_writable, write_tensor};
 use crate::print;
+use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Turn images into latents.
@@ -43,7 +44,7 @@ impl Encode {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         check_ending("--out", &self.out, "safetensors")?;
         check_writable(&self.out)?;
-        let options = self.flow.options(T_EPS)?;
+        let options = self.flow.options(T_EPS, Norm::Batch)?;
         let saved = self.model.open(session)?;
         let images = self.images.read(&saved)?;
         let gpu = session.open_gpu()?;

@@ -17,6 +17,7 @@ use crate::input::Given;
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
 use crate::print;
+use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Draw what lies between two images or two seeds.
@@ -78,7 +79,7 @@ impl Interpolate {
             let seeds: Vec<ImageSeed> = self.seeds.iter().map(|&seed| ImageSeed { seed, image: 0 }).collect();
             prior(&gpu, &seeds, hwc, sde.prior_std())?
         } else {
-            flow.encode(&pictures, 2, self.how.flow.options(T_EPS)?, session)?.x
+            flow.encode(&pictures, 2, self.how.flow.options(T_EPS, Norm::Image)?, session)?.x
         };
         if ends.len() < 2 * size {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
@@ -88,7 +89,7 @@ impl Interpolate {
         for frame in 0..self.frames {
             z.extend(slerp(a, b, f64::from(frame) / f64::from(self.frames - 1))?);
         }
-        let options = self.how.flow.options(sde.default_t_eps())?;
+        let options = self.how.flow.options(sde.default_t_eps(), Norm::Image)?;
         let done = flow.decode(z, &self.how, options, session)?;
         let n = done.x.len() / size;
         if n == 0 {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use langevin::data::transform::{center, dequantize};
 use langevin::data::{Preprocess, Split};
-use langevin::likelihood::{T_EPS, likelihood_while};
+use langevin::likelihood::{T_EPS, likelihood};
 use langevin::sampling::flow::FlowOptions;
 use langevin::sampling::prior::{Probe, probe};
 use langevin::sampling::run::ImageSeed;
@@ -17,6 +17,7 @@ use crate::flow::{Flow, FlowArgs};
 use crate::input::Given;
 use crate::model::{Facts, ModelArgs};
 use crate::print;
+use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Measure bits per dimension of images.
@@ -102,7 +103,7 @@ fn bytes_of(values: &[f32]) -> Option<Vec<u8>> {
 
 impl LikelihoodCommand {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
-        let options = self.flow.options(T_EPS)?;
+        let options = self.flow.options(T_EPS, Norm::Batch)?;
         let saved = self.model.open(session)?;
         let d = &saved.config.data;
         let preprocess =
@@ -215,7 +216,7 @@ impl LikelihoodCommand {
                 let ode = flow.ode(n)?;
                 ode.set(&x)?;
                 ode.set_probe(&probe(gpu, &seeds, hwc, self.hutchinson.into(), repeat as usize)?)?;
-                let result = likelihood_while(ode, options, saved.centered(), &mut |t| {
+                let result = likelihood(ode, options, saved.centered(), &mut |t| {
                     bar.set_position(1000 * before + (1000.0 * n as f64 * t) as u64);
                     !session.is_interrupted()
                 })?;

@@ -23,7 +23,7 @@ const FRAMES: usize = 60;
 /// Draw images.
 ///
 /// Without arguments: 16 images of the embedded model by DPM-Solver++(2M), as a grid in sample.png. A seed gives
-/// the same image whatever the batch, but for `ode` and `--norm batch`, where images of a batch share the sizes of their steps.
+/// the same image whatever the batch, but for `--norm batch`, where images of a batch share the sizes of their steps.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gen sample
