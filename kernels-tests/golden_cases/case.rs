@@ -121,6 +121,7 @@ pub struct Case {
     pub name: String,
     /// The category's folder.
     pub dir: PathBuf,
+    slack: f64,
     json: Map<String, Value>,
     bytes: OnceCell<Result<Vec<u8>, String>>,
 }
@@ -137,7 +138,17 @@ impl Case {
         if let Some(key) = json.keys().find(|key| !KNOWN_KEYS.contains(&key.as_str())) {
             return Err(format!("unknown key {key:?}"));
         }
-        Ok(Self { id: format!("{category}/{name}"), name, dir, json, bytes: OnceCell::new() })
+        Ok(Self { id: format!("{category}/{name}"), name, dir, slack: 1.0, json, bytes: OnceCell::new() })
+    }
+
+    /// The case with tolerances `slack` times as wide, for kernels that round more than f32.
+    pub fn with_slack(self, slack: f64) -> Self {
+        Self { slack, ..self }
+    }
+
+    /// How many times wider than `tol_abs` a tolerance is; 1 unless said otherwise.
+    pub fn slack(&self) -> f64 {
+        self.slack
     }
 
     /// The value of a top-level key.

@@ -137,7 +137,7 @@ pub fn check(case: &Case, outputs: &Outputs) -> Result<Report, String> {
             return Err(format!("check.{name}: unknown key {key:?}"));
         }
         let tol_abs = rule.get("tol_abs").and_then(Value::as_f64);
-        let tol_abs = tol_abs.ok_or_else(|| format!("check.{name} has no number tol_abs"))?;
+        let tol_abs = case.slack() * tol_abs.ok_or_else(|| format!("check.{name} has no number tol_abs"))?;
         let Some(got) = outputs.find(name) else {
             report.fail(format!("{name} was not produced"));
             continue;

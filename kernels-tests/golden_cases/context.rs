@@ -6,9 +6,14 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Choice, DraftOptions};
+use langevin::graph::{Arithmetic, Choice, DraftOptions};
 
 use crate::case::Case;
+
+/// The least tolerance of a case over the size of its tensor, 335 roundings of f32; and that of kernels whose operands are rounded to
+/// f16, 16 roundings of f16.
+const OF_F32: f64 = 2e-5;
+const OF_F16: f64 = 16.0 / 2048.0;
 
 /// The folder of goldens, and what was opened once for all cases.
 pub struct Context {
@@ -44,6 +49,18 @@ impl Context {
         let allowed = || std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1");
         self.lacks_gpu.set(gpu.is_err() && allowed());
         gpu.map_err(String::clone)
+    }
+
+    /// The class that `LANGEVIN_KERNELS` names and this device has, if one is of kernels that round operands to f16; and how many times
+    /// wider tolerances are then, which the cases give for f32.
+    pub fn rounding(&self) -> Option<(String, f64)> {
+        let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
+        let device = |class: &str| Some(Arithmetic::of_class(class, self.gpu().ok()?.capabilities()));
+        let rounds = |class: &&str| {
+            ["half", "cooperative"].contains(class) && device(class).is_some_and(Arithmetic::is_reduced)
+        };
+        let class = asked.split(',').map(str::trim).find(rounds)?;
+        Some((class.to_owned(), OF_F16 / OF_F32))
     }
 
     /// Whether a case since the last call asked for a device where none is and none is needed.

@@ -102,12 +102,19 @@ fn run() -> Result<ExitCode, String> {
         *PANIC.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = text;
     }));
     let context = Context::new(folder.clone());
+    let rounding = context.rounding();
+    if let Some((class, slack)) = &rounding {
+        println!(
+            "{class} rounds operands to f16: tolerances are {slack:.0} times those of the cases, which are of f32"
+        );
+    }
+    let slack = rounding.map_or(1.0, |(_, slack)| slack);
     let started = Instant::now();
     let (mut passed, mut failed, mut without_gpu) = (0, 0, 0);
     let mut by_category: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (category, path) in &cases {
         let tally = by_category.entry(category).or_default();
-        let outcome = run_case(category, path, &context);
+        let outcome = run_case(category, path, &context, slack);
         if context.lacked_gpu() {
             without_gpu += 1;
             continue;
@@ -134,11 +141,11 @@ fn run() -> Result<ExitCode, String> {
 }
 
 /// Runs one case; says what is wrong with it, if anything is.
-fn run_case(category: &str, path: &Path, context: &Context) -> Option<String> {
+fn run_case(category: &str, path: &Path, context: &Context, slack: f64) -> Option<String> {
     let Some((_, run)) = CATEGORIES.iter().find(|(name, _)| *name == category) else {
         return Some(format!("unknown category {category:?}"));
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(&Case::open(path)?, context)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&Case::open(path)?.with_slack(slack), context)));
     match outcome {
         Ok(Ok(report)) => report.failure(),
         Ok(Err(problem)) => Some(problem),

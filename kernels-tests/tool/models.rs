@@ -102,23 +102,6 @@ fn a_converted_model_draws_the_same_images() {
 }
 
 #[test]
-fn an_image_is_the_same_in_any_batch_unless_norms_are_the_batches() {
-    let place = Place::new();
-    let drawn = |more: &[&str]| {
-        let pc = ["--sampler", "pc", "--steps", "25", "--out", "x.safetensors", "--seeds"];
-        place.run("sample", &[&pc[..], more].concat()).ok();
-        place.tensor("x.safetensors", "x").1
-    };
-    let together = drawn(&["0-2"]);
-    assert_eq!(drawn(&["0-2", "--batch", "2"]), together);
-    assert_eq!(drawn(&["2"])[..], together[2 * 192..]);
-    let coupled = |more: &[&str]| drawn(&[more, &["--norm", "batch"]].concat());
-    assert_ne!(coupled(&["0-2"]), together);
-    // The third image has a batch of its own, whose norms are its own: those that fill the plan's batch do not count.
-    assert_eq!(coupled(&["0-2", "--batch", "2"])[2 * 192..], together[2 * 192..]);
-}
-
-#[test]
 fn a_dry_run_tells_the_memory_and_writes_nothing() {
     let place = Place::new();
     let draw = |more: &[&str]| {
@@ -156,29 +139,6 @@ fn samples_take_every_form() {
         let draw = ["--sampler", sampler, "--seeds", "1", "--out", "s.png", "--json"];
         let told = place.run("sample", &[&draw[..], steps].concat()).json();
         assert!(told["nfe"].as_u64().unwrap() >= 5 && told["sampler"].as_str().unwrap().starts_with(sampler));
-    }
-}
-
-/// An image of a seed, by every sampler: alone, in batches of two whose last is smaller, and all at once.
-#[test]
-fn a_seed_gives_one_image_whatever_the_batch() {
-    let place = Place::new();
-    for more in [
-        &["--steps", "4"][..],
-        &["--sampler", "heun", "--steps", "4"],
-        &["--sampler", "ddim", "--eta", "0.5", "--steps", "4"],
-        &["--sampler", "ode", "--rtol", "1e-2", "--atol", "1e-2"],
-        &["--sampler", "pc", "--steps", "25"],
-    ] {
-        let draw = |seeds: &str, batch: &str| {
-            let common = ["--seeds", seeds, "--batch", batch, "--out", "x.safetensors"];
-            place.run("sample", &[&common[..], more].concat()).ok();
-            place.tensor("x.safetensors", "x").1
-        };
-        let all = draw("3-7", "5");
-        assert_eq!(all.len(), 5 * 192);
-        assert_eq!(draw("3-7", "2"), all, "{more:?}");
-        assert_eq!(draw("6", "1"), all[3 * 192..4 * 192], "{more:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 // y[i] = table[row, column], with the counter's row for image i.
 // table: rows × columns; counter: one u32; y: n.
+// A table says for each step, and where it has a row for each image for each of them, what a sampler needs.
 // A workgroup owns 64 images, an invocation one.
 //!use shared/table_row.wgsl
 struct Params {

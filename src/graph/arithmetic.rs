@@ -15,6 +15,16 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// What kernels of a class multiply where the device can: f32 but for `half` and `cooperative`.
+    pub fn of_class(class: &str, device: &Capabilities) -> Self {
+        let asked = match class {
+            "half" => Self::Half,
+            "cooperative" => Self::Cooperative(device.cooperative.unwrap_or(16)),
+            _ => Self::Single,
+        };
+        if asked.lacking(device).is_none() { asked } else { Self::Single }
+    }
+
     /// True where a result differs from f32 by more than the order of its sums.
     pub fn is_reduced(self) -> bool {
         self != Self::Single
