@@ -7,6 +7,7 @@ use langevin::nn::norm::NormKind;
 use langevin::nn::refine::{CrpBlock, MsfBlock, RcuBlock, RefineBlock, RefineStyle, ResidualBlock};
 use langevin::nn::resample::{Combine, Direction, Filter, Merge, Resample};
 use langevin::nn::residual::{BlockStyle, ResnetBlock};
+use langevin::nn::time::TimeEmbedding;
 use langevin::nn::trace::WEIGHTS;
 use langevin::nn::{Manifest, Scope, Trace};
 use langevin::ops::activation::Activation;
@@ -133,7 +134,7 @@ fn residual(block: ResnetBlock) -> Block {
     Block::new(inputs, move |trace, inputs| {
         // A network activates its embedding once for all blocks.
         let temb = inputs.get(1).map(|&temb| activate(trace, temb, block.activation)).transpose()?;
-        block.forward(trace, inputs[0], temb)
+        block.forward(trace, inputs[0], temb.map(TimeEmbedding::from).as_ref())
     })
 }
 

@@ -2,7 +2,7 @@
 
 use langevin::gpu::{Capabilities, DeviceKind};
 use langevin::graph::{Draft, DraftOptions, Graph};
-use langevin::ops::conv2d::{Conv2d, Epilogue, conv2d, linear};
+use langevin::ops::conv2d::{Columns, Conv2d, Epilogue, conv2d, linear, linear_apart, linear_joined};
 
 use crate::harness::OpCase;
 use crate::op_tests;
@@ -111,7 +111,7 @@ fn case(row: Row) -> OpCase {
         move |g, v| {
             let mut behind = Epilogue::default();
             if epilogue {
-                let (bias, temb, residual) = (Some(v[at + 1]), Some(v[at + 2]), Some(v[at + 3]));
+                let (bias, temb, residual) = (Some(v[at + 1]), Some(v[at + 2].into()), Some(v[at + 3]));
                 behind = Epilogue { bias, temb, residual, scale: 0.75 };
             }
             conv2d(g, v[0], (c2 > 0).then(|| v[1]), v[at], geometry, behind)
@@ -145,6 +145,115 @@ fn dense_case(shape: &'static [usize], c_out: usize, input_first: bool) -> OpCas
     .per_image(&[0])
 }
 
+/// The time embedding in columns of a wider matrix.
+fn columns_case([n, c_in, c_out]: [usize; 3], k: usize, line: usize, first: usize) -> OpCase {
+    let conv = reference::Conv2d { stride: 1, pad: [k / 2; 4], dilation: 1, scale: 1.0 };
+    let inputs = vec![
+        Tensor::normal(&[n, 6, 5, c_in], 1),
+        Tensor::normal(&[c_out, c_in, k, k], 2),
+        Tensor::normal(&[n, line], 3),
+    ];
+    let unpack = move |t: &[Tensor]| {
+        let rows = t[2].data.chunks(line).flat_map(|row| &row[first..first + c_out]);
+        let temb = Tensor::new(&[n, c_out], rows.copied().collect());
+        Operands { temb: Some(temb), ..Operands::new(t[0].clone(), t[1].clone()) }
+    };
+    OpCase::new(
+        format!(
+            "time embedding of {n}x{c_out} from column {first} of {line} on, kernel {k}, {c_in} channels"
+        ),
+        inputs,
+        move |g, v| {
+            let temb = Some(Columns { of: v[2], first });
+            conv2d(g, v[0], None, v[1], Conv2d::same(k), Epilogue { temb, ..Epilogue::default() })
+        },
+        move |t| conv.forward(&unpack(t)),
+    )
+    .gradient(move |t, g| {
+        let grad = conv.backward(&unpack(t), g);
+        let own = grad.temb.unwrap();
+        let mut wide = Tensor::zeros(&[n, line]);
+        for (to, from) in wide.data.chunks_mut(line).zip(own.data.chunks(c_out)) {
+            to[first..first + c_out].copy_from_slice(from);
+        }
+        vec![grad.x, grad.weight, wide]
+    })
+    .parameters(&[1])
+    .per_image(&[0, 2])
+}
+
+/// Layers of `widths` on `rows` of `c_in` channels, side by side in one matrix.
+fn joined_case(rows: usize, c_in: usize, widths: &'static [usize]) -> OpCase {
+    let layers = widths.len();
+    let mut inputs = vec![Tensor::normal(&[rows, c_in], 1)];
+    inputs.extend((2..).zip(widths).map(|(seed, &c)| Tensor::normal(&[c, c_in], seed)));
+    inputs.extend((50..).zip(widths).map(|(seed, &c)| Tensor::normal(&[c], seed)));
+    let parameters: Vec<usize> = (1..=2 * layers).collect();
+    // The same as one layer.
+    let whole = move |t: &[Tensor]| {
+        let join = |parts: &[Tensor]| parts.iter().flat_map(|t| t.data.clone()).collect::<Vec<f64>>();
+        let weight = join(&t[1..=layers]);
+        let bias = join(&t[layers + 1..]);
+        (Tensor::new(&[bias.len(), c_in], weight), Tensor::new(&[bias.len()], bias))
+    };
+    OpCase::new(
+        format!("{widths:?} side by side on {rows}x{c_in}"),
+        inputs,
+        move |g, v| {
+            let pairs: Vec<_> = (0..layers).map(|i| [v[1 + i], v[1 + layers + i]]).collect();
+            linear_joined(g, v[0], &pairs)
+        },
+        move |t| {
+            let (weight, bias) = whole(t);
+            dense::forward(dense::Layout::OutIn, &t[0], &weight, Some(&bias))
+        },
+    )
+    .gradient(move |t, g| {
+        let (weight, _) = whole(t);
+        let [x, weight, bias] = dense::backward(dense::Layout::OutIn, &t[0], &weight, g);
+        let parts = |all: Tensor, c: usize| {
+            let mut rest = all.data.into_iter();
+            let part = move |&width: &usize| {
+                let shape = if c == 0 { vec![width] } else { vec![width, c] };
+                let count = shape.iter().product();
+                Tensor::new(&shape, rest.by_ref().take(count).collect())
+            };
+            widths.iter().map(part).collect::<Vec<_>>()
+        };
+        [vec![x], parts(weight, c_in), parts(bias, 0)].concat()
+    })
+    .parameters(&parameters)
+    .per_image(&[0])
+}
+
+/// Three layers on one input, each with an output of its own.
+fn apart_case(shape: &'static [usize], c: usize) -> OpCase {
+    let c_in = shape[shape.len() - 1];
+    let mut inputs = vec![Tensor::normal(shape, 1)];
+    inputs.extend((2..5).map(|seed| Tensor::normal(&[c_in, c], seed)));
+    inputs.extend((5..8).map(|seed| Tensor::normal(&[c], seed)));
+    const LAYOUT: dense::Layout = dense::Layout::InOut;
+    OpCase::several(
+        format!("three layers of {c} on {shape:?}"),
+        inputs,
+        |g, v| Ok(linear_apart(g, v[0], [[v[1], v[4]], [v[2], v[5]], [v[3], v[6]]])?.to_vec()),
+        |t| (1..4).map(|i| dense::forward(LAYOUT, &t[0], &t[i], Some(&t[3 + i]))).collect(),
+    )
+    .gradients(|t, grads| {
+        let each = (1..4).map(|i| dense::backward(LAYOUT, &t[0], &t[i], &grads[i - 1]));
+        let (mut xs, mut weights, mut biases) = (Vec::new(), Vec::new(), Vec::new());
+        for [x, weight, bias] in each {
+            xs.push(x);
+            weights.push(weight);
+            biases.push(bias);
+        }
+        let x = xs[0].plus(&xs[1]).plus(&xs[2]);
+        [vec![x], weights, biases].concat()
+    })
+    .parameters(&[1, 2, 3, 4, 5, 6])
+    .per_image(&[0])
+}
+
 fn cases() -> Vec<OpCase> {
     // The plain kernel takes 64 outputs a workgroup: 66,049 workgroups.
     let mut cases = vec![case(row(1, [1028, 1028], [1, 0, 4], 1, false)).heavy()];
@@ -154,6 +263,28 @@ fn cases() -> Vec<OpCase> {
         for (shape, c_out) in table {
             cases.push(dense_case(shape, c_out, input_first));
         }
+    }
+    // In fours, and not: columns that kernels read where they are, and some that they do not.
+    for (sizes, k, line, first) in
+        [([2, 16, 20], 3, 36, 8), ([3, 20, 16], 1, 16, 0), ([2, 8, 8], 1, 17, 4), ([2, 3, 5], 3, 9, 3)]
+    {
+        cases.push(columns_case(sizes, k, line, first));
+    }
+    for (rows, c_in, widths) in [
+        (1, 8, &[4][..]),
+        (3, 12, &[4, 8, 16]),
+        (5, 7, &[8, 4]),
+        (2, 20, &[36, 68, 4, 132, 32]),
+        (130, 16, &[8, 8]),
+        // Long sums, which are split.
+        (1, 256, &[16, 16]),
+    ] {
+        cases.push(joined_case(rows, c_in, widths));
+    }
+    for (shape, c) in
+        [(&[2, 16][..], 8), (&[1, 3], 5), (&[2, 5, 7, 12], 8), (&[3, 9, 9, 24], 24), (&[2, 4, 4, 64], 68)]
+    {
+        cases.push(apart_case(shape, c));
     }
     cases
 }

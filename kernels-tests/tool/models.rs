@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// The shape and values of the one tensor `name` of a file here.
-    fn tensor(&self, file: &str, name: &str) -> (Vec<usize>, Vec<f32>) {
+    pub fn tensor(&self, file: &str, name: &str) -> (Vec<usize>, Vec<f32>) {
         let file = safetensors::open(self.at().join(file)).unwrap();
         let tensor = file.tensors.get(name).unwrap();
         (tensor.shape().to_vec(), tensor.to_f32().unwrap())

@@ -6,6 +6,11 @@ struct Params {
     origin: vec4<u32>,
     blocks: u32,
     scale: f32,
+//!if TEMB
+    // From image to image in temb, and where its columns begin.
+    temb_line: u32,
+    temb_first: u32,
+//!end
 }
 
 const COLUMNS4: u32 = (CO + 4u * OC - 1u) / (4u * OC) * OC;
@@ -79,7 +84,7 @@ fn put(n: u32, place: u32, channel: u32, sum: Y) {
     v += bias[channel];
 //!end
 //!if TEMB
-    v += temb[n * width + channel];
+    v += temb[n * p.temb_line + p.temb_first + channel];
 //!end
     let at = place * width + channel;
 //!if RESIDUAL

@@ -16,6 +16,11 @@ struct Params {
     // Rows of an image.
     image: u32,
     scale: f32,
+//!if TEMB
+    // From image to image in temb, and where its columns begin.
+    temb_line: u32,
+    temb_first: u32,
+//!end
 }
 
 //!use conv2d/tile.wgsl

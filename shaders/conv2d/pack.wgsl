@@ -1,12 +1,14 @@
 // Weights as taps × input channels × output channels, both channel counts rounded up with zeros; in f16 with HALF.
-// weight: any layout by strides; packed: kh·kw × ROWS × COLUMNS, where ROWS holds c1 and c2 each rounded up to 4.
-// packed[ky, kx, r, o] = weight[first + o·per_o + i·per_i + ky·per_y + kx·per_x]; negative strides flip.
+// weight: any layout by strides; packed: kh·kw × ROWS × LINE from `before` on, where ROWS holds c1 and c2 each rounded up to 4.
+// packed[ky, kx, r, o] = weight[first + o·per_o + i·per_i + ky·per_y + kx·per_x] for o below `width`; negative strides flip.
 // A workgroup owns 64 elements, an invocation one.
 struct Params {
     origin: vec4<u32>,
     count: u32,
     rows: u32,
-    columns: u32,
+    width: u32,
+    line: u32,
+    before: u32,
     kw: u32,
     c1: u32,
     c1_rounded: u32,
@@ -35,9 +37,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if at >= p.count {
         return;
     }
-    let o = at % p.columns;
-    let row = (at / p.columns) % p.rows;
-    let tap = at / (p.columns * p.rows);
+    let o = at % p.width;
+    let row = (at / p.width) % p.rows;
+    let tap = at / (p.width * p.rows);
     let in_second = row >= p.c1_rounded;
     let local = select(row, row - p.c1_rounded, in_second);
     let held = select(p.c1, p.c2, in_second);
@@ -48,5 +50,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             + i32(tap / p.kw) * p.per_y + i32(tap % p.kw) * p.per_x;
         value = weight[index];
     }
-    packed[at] = Packed(value);
+    packed[p.before + at / p.width * p.line + o] = Packed(value);
 }

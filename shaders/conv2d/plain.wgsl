@@ -25,6 +25,11 @@ struct Params {
     per_y: i32,
     per_x: i32,
     scale: f32,
+//!if TEMB
+    // From image to image in temb, and where its columns begin.
+    temb_line: u32,
+    temb_first: u32,
+//!end
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -90,7 +95,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sum += bias[o];
 //!end
 //!if TEMB
-    sum += temb[u32(n) * p.c_out + o];
+    sum += temb[u32(n) * p.temb_line + p.temb_first + o];
 //!end
 //!if RESIDUAL
     sum += residual[at];

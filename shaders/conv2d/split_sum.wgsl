@@ -12,6 +12,11 @@ struct Params {
     n: u32,
     image: u32,
     scale: f32,
+//!if TEMB
+    // From image to image in temb, and where its columns begin.
+    temb_line: u32,
+    temb_first: u32,
+//!end
 }
 
 @group(0) @binding(0) var<storage, read> part: array<vec4<f32>>;

@@ -16,6 +16,11 @@ struct Params {
     tiles_y: u32,
     tiles_x: u32,
     scale: f32,
+//!if TEMB
+    // From image to image in temb, and where its columns begin.
+    temb_line: u32,
+    temb_first: u32,
+//!end
 }
 
 @group(0) @binding(0) var<storage, read> m: array<vec4<f32>>;
@@ -49,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     behind += bias[q];
 //!end
 //!if TEMB
-    behind += temb[n * p.c + q];
+    behind += temb[n * p.temb_line + p.temb_first + q];
 //!end
 //!for j in 0..ALPHA
     let column$j = gather_output(Line(

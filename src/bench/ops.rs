@@ -93,7 +93,7 @@ pub(super) fn residual([c, size]: [usize; 2], resample: Option<Direction>, n: us
     let mut manifest = Manifest::default();
     let resample = resample.map(|direction| (direction, Filter::Fir(FIR.to_vec())));
     let block = ResnetBlock::biggan(&mut manifest.root().at("block"), &style, c, c, resample)?;
-    block_workload(manifest, [n, size, size, c], |trace, x, temb| block.forward(trace, x, Some(temb)))
+    block_workload(manifest, [n, size, size, c], |trace, x, temb| block.forward(trace, x, Some(&temb.into())))
 }
 
 /// An attention block of NCSN++.

@@ -51,9 +51,7 @@ impl AttnBlock {
     /// The block on `x` (`n h w c`).
     pub fn forward(&self, trace: &mut Trace<'_>, x: Value) -> Result<Value> {
         let h = self.norm.forward(trace, x, None)?;
-        let query = self.query.forward(trace, h)?;
-        let key = self.key.forward(trace, h)?;
-        let value = self.value.forward(trace, h)?;
+        let [query, key, value] = Nin::forward_apart(trace, h, [&self.query, &self.key, &self.value])?;
         let h = attention(trace.graph, query, key, value)?;
         let sum = Epilogue { residual: Some(x), scale: self.output_scale as f32, ..Epilogue::default() };
         self.out.forward_with(trace, h, sum)

@@ -167,6 +167,19 @@ impl Nin {
         self.forward_with(trace, x, Epilogue::default())
     }
 
+    /// Several layers of one width on one input, which may be computed at once.
+    pub fn forward_apart<const N: usize>(
+        trace: &mut Trace<'_>,
+        x: Value,
+        layers: [&Self; N],
+    ) -> Result<[Value; N]> {
+        let mut operands = [[x; 2]; N];
+        for (to, layer) in operands.iter_mut().zip(layers) {
+            *to = [trace.param(&layer.weight)?, trace.param(&layer.bias)?];
+        }
+        conv2d::linear_apart(trace.graph, x, operands)
+    }
+
     /// The same with a residual or a scale behind it; the bias is this layer's.
     pub fn forward_with(&self, trace: &mut Trace<'_>, x: Value, epilogue: Epilogue) -> Result<Value> {
         let (weight, bias) = (trace.param(&self.weight)?, trace.param(&self.bias)?);

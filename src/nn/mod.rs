@@ -12,6 +12,7 @@ pub mod norm;
 pub mod refine;
 pub mod resample;
 pub mod residual;
+pub mod time;
 pub mod trace;
 pub mod wide;
 

@@ -3,6 +3,7 @@
 use super::layers::{Conv2d, GroupNorm, Groups, Linear, Nin};
 use super::manifest::Scope;
 use super::resample::{Direction, Filter, resample};
+use super::time::TimeEmbedding;
 use super::trace::Trace;
 use crate::error::Result;
 use crate::graph::Value;
@@ -122,8 +123,8 @@ impl ResnetBlock {
         })
     }
 
-    /// The block on `x` (`n h w c_in`). `temb` (`n c_temb`) is the time embedding behind its activation.
-    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<Value>) -> Result<Value> {
+    /// The block on `x` (`n h w c_in`).
+    pub fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<&TimeEmbedding>) -> Result<Value> {
         let mut x = x;
         let mut h = self.norm_0.forward(trace, x, Some(self.activation))?;
         if let Some((direction, filter)) = &self.resample {
@@ -150,7 +151,7 @@ impl ResnetBlock {
         trace: &mut Trace<'_>,
         x: Value,
         skip: Value,
-        temb: Option<Value>,
+        temb: Option<&TimeEmbedding>,
     ) -> Result<Value> {
         let [_, h, w, c1] = trace.graph.nhwc("residual", x)?;
         let bytes = 4 * h * w * (c1 + trace.graph.shape(skip).last());
@@ -170,7 +171,7 @@ impl ResnetBlock {
         trace: &mut Trace<'_>,
         [x, skip]: [Value; 2],
         shortcut: &Conv2d,
-        temb: Option<Value>,
+        temb: Option<&TimeEmbedding>,
     ) -> Result<Value> {
         let [a, b] = self.norm_0.forward_parts(trace, [x, skip], Some(self.activation))?;
         let epilogue = self.time(trace, temb)?;
@@ -182,9 +183,9 @@ impl ResnetBlock {
     }
 
     /// What follows the first convolution's sum: the time embedding.
-    fn time(&self, trace: &mut Trace<'_>, temb: Option<Value>) -> Result<Epilogue> {
+    fn time(&self, trace: &mut Trace<'_>, temb: Option<&TimeEmbedding>) -> Result<Epilogue> {
         let temb = match (&self.dense_0, temb) {
-            (Some(dense), Some(temb)) => Some(dense.forward(trace, temb)?),
+            (Some(dense), Some(temb)) => Some(temb.of(trace, dense)?),
             _ => None,
         };
         Ok(Epilogue { temb, ..Epilogue::default() })

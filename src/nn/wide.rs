@@ -79,7 +79,7 @@ impl WideResnetBlock {
         if c_in != c_out {
             shortcut = window(trace.graph, shortcut, 0, c_out)?;
         }
-        let temb = Some(self.dense_0.forward(trace, temb)?);
+        let temb = Some(self.dense_0.forward(trace, temb)?.into());
         let h = self.conv_0.forward_with(trace, h, Epilogue { temb, ..Epilogue::default() })?;
         let h = self.norm_1.forward(trace, h, Some(Activation::Relu))?;
         self.conv_1.forward_with(trace, h, Epilogue { residual: Some(shortcut), ..Epilogue::default() })

@@ -39,6 +39,19 @@ pub fn window(graph: &mut Graph, x: Value, from: i32, channels: usize) -> Result
     Ok(graph.push1(Window { from }, &[x], shape))
 }
 
+/// As many elements of `x` from `first` on as `shape` has, in their order: a part of a gradient. It has none of its own.
+///
+/// # Errors
+/// [`Error::Shape`] when `x` has not so many.
+pub(super) fn part(graph: &mut Graph, x: Value, first: usize, shape: Shape) -> Result<Value> {
+    let held = graph.shape(x).elements();
+    if first + shape.elements() > held {
+        let problem = format!("{shape} from element {first} on of {}", graph.shape(x));
+        return Err(Error::shape("concat", problem, "ask for elements that there are"));
+    }
+    Ok(graph.push1(Part { first }, &[x], shape))
+}
+
 fn with_last(shape: &Shape, last: usize) -> Shape {
     let mut dims = shape.dims().to_vec();
     if let Some(end) = dims.last_mut() {
@@ -137,6 +150,38 @@ impl Op for Window {
         let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
         let c_x = graph.shape(node.inputs[0]).last();
         Ok(vec![Some(window(graph, grad_y, -self.from, c_x)?)])
+    }
+
+    fn flops(&self, _: &Io) -> f64 {
+        0.0
+    }
+}
+
+#[derive(Debug)]
+struct Part {
+    first: usize,
+}
+
+impl Op for Part {
+    fn stem(&self) -> &'static str {
+        "concat"
+    }
+
+    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
+        // A window of one long row.
+        let (held, count) = (io.input(0).elements(), io.output(0).elements());
+        let v = lanes(&[held, count, self.first]);
+        let launch = Launch::new("concat/window.wgsl")
+            .constant("V", v)
+            .read(Operand::Input(0))
+            .write(Operand::Output(0))
+            .word(held / v)
+            .word(count / v)
+            .word(count / v)
+            .word(self.first / v)
+            .grid(flat_groups(count / v, 1), 1, 1)
+            .flops(count as f64);
+        vec![Candidate::plain(vec![launch])]
     }
 
     fn flops(&self, _: &Io) -> f64 {

@@ -10,13 +10,15 @@ use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Node, Op, Shape, Value};
 
-use super::{column_sum::column_sum, elementwise};
+use super::{column_sum::column_sum, concat::window, elementwise};
 use gradient::{GradInput, GradWeight};
-use sum::{Has, Layout, Size, Sum};
+pub use joined::{linear_apart, linear_joined};
+use sum::{Has, Layout, Size, Strip, Sum};
 
 mod gemm;
 mod gradient;
 mod implicit;
+mod joined;
 mod sum;
 mod tile;
 mod winograd;
@@ -39,13 +41,28 @@ impl Conv2d {
     }
 }
 
+/// Columns of a matrix from `first` on, as many as who reads them has channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// `rows columns`.
+    pub of: Value,
+    /// The first column.
+    pub first: usize,
+}
+
+impl From<Value> for Columns {
+    fn from(of: Value) -> Self {
+        Self { of, first: 0 }
+    }
+}
+
 /// What follows the sum; all of it optional.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue {
     /// `c_out`.
     pub bias: Option<Value>,
-    /// `n c_out`: the time embedding.
-    pub temb: Option<Value>,
+    /// `n c_out`, or such columns of a wider matrix: the time embedding.
+    pub temb: Option<Columns>,
     /// Of the output's shape.
     pub residual: Option<Value>,
     /// Factor on everything.
@@ -126,7 +143,7 @@ pub fn conv2d(
         kw,
         geometry,
         layout,
-        has: Has::of(second, epilogue),
+        has: Has::default(),
         scale: epilogue.scale,
     };
     push(graph, op, x, second, weight, epilogue, [n, ho, wo, c_out].into())
@@ -154,6 +171,17 @@ pub fn linear(
         let problem = format!("the input is {shape}, the weight {a}x{b} takes {taken} channels");
         return Err(Error::shape("linear", problem, "give as many channels as the weight takes"));
     }
+    let op = Conv { scale: epilogue.scale, ..dense(&shape, c_out, input_first, Has::default()) };
+    let mut result = shape.dims().to_vec();
+    if let Some(last) = result.last_mut() {
+        *last = c_out;
+    }
+    push(graph, op, x, None, weight, epilogue, result.into())
+}
+
+/// A dense layer over the last dimension of `shape`.
+fn dense(shape: &Shape, c_out: usize, input_first: bool, has: Has) -> Conv {
+    let c_in = shape.last();
     let rows = shape.elements() / c_in;
     // An n that is more than the first dimension's would mix images in the time embedding.
     let (n, w) = if shape.rank() == 2 { (1, rows) } else { (shape[0], rows / shape[0]) };
@@ -162,37 +190,30 @@ pub fn linear(
     } else {
         Layout { per_o: c_in, per_i: 1, per_y: 0, per_x: 0 }
     };
-    let size = Size { n, h: 1, w, ho: 1, wo: w };
-    let geometry = Conv2d::same(1);
-    let op = Conv {
-        size,
+    Conv {
+        size: Size { n, h: 1, w, ho: 1, wo: w },
         lines: if shape.rank() == 4 { shape[1] } else { 1 },
         c1: c_in,
         c2: 0,
         c_out,
         kh: 1,
         kw: 1,
-        geometry,
+        geometry: Conv2d::same(1),
         layout,
-        has: Has::of(None, epilogue),
-        scale: epilogue.scale,
-    };
-    let mut result = shape.dims().to_vec();
-    if let Some(last) = result.last_mut() {
-        *last = c_out;
+        has,
+        scale: 1.0,
     }
-    push(graph, op, x, None, weight, epilogue, result.into())
 }
 
 const STEM: &str = "conv2d";
 
 fn push(
     graph: &mut Graph,
-    op: Conv,
+    mut op: Conv,
     x: Value,
     second: Option<Value>,
     weight: Value,
-    epilogue: Epilogue,
+    mut epilogue: Epilogue,
     shape: Shape,
 ) -> Result<Value> {
     let fits = |graph: &Graph, v: Option<Value>, what: &str, wanted: Shape| match v {
@@ -205,11 +226,31 @@ fn push(
         _ => Ok(()),
     };
     fits(graph, epilogue.bias, "bias", [op.c_out].into())?;
-    fits(graph, epilogue.temb, "time embedding", [op.size.n, op.c_out].into())?;
     fits(graph, epilogue.residual, "residual", shape.clone())?;
-    let optional = [second, Some(weight), epilogue.bias, epilogue.temb, epilogue.residual];
+    let strip = epilogue.temb.as_mut().map(|temb| strip(graph, temb, op.size.n, op.c_out)).transpose()?;
+    op.has = Has::of(second, epilogue, strip);
+    let temb = epilogue.temb.map(|temb| temb.of);
+    let optional = [second, Some(weight), epilogue.bias, temb, epilogue.residual];
     let inputs: Vec<Value> = [Some(x)].into_iter().chain(optional).flatten().collect();
     Ok(graph.push1(op, &inputs, shape))
+}
+
+/// Where the time embedding of `n` images and `c` channels lies; columns that kernels cannot read in fours become a matrix of their own.
+fn strip(graph: &mut Graph, temb: &mut Columns, n: usize, c: usize) -> Result<Strip> {
+    let shape = graph.shape(temb.of).clone();
+    let line = shape.elements() / n.max(1);
+    if line * n != shape.elements() || temb.first + c > line {
+        let problem = format!(
+            "the time embedding is {shape} from column {} on, for {n} images of {c} channels",
+            temb.first
+        );
+        return Err(Error::shape(STEM, problem, "give a row for each image, as wide as the output"));
+    }
+    if c.is_multiple_of(4) && !(line.is_multiple_of(4) && temb.first.is_multiple_of(4)) {
+        *temb = window(graph, temb.of, temb.first as i32, c)?.into();
+        return Ok(Strip { line: c, first: 0 });
+    }
+    Ok(Strip { line, first: temb.first })
 }
 
 #[derive(Clone, Debug)]
@@ -228,16 +269,13 @@ struct Conv {
     scale: f32,
 }
 
-impl Op for Conv {
-    fn stem(&self) -> &'static str {
-        STEM
-    }
-
-    fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
+impl Conv {
+    /// The sum of the forward pass.
+    fn sum(&self) -> Sum {
         let Layout { per_o, per_i, per_y, per_x } = self.layout;
         let strides = [0, per_o as i32, per_i as i32, per_y as i32, per_x as i32];
         let [top, _, left, _] = self.geometry.pad.map(|p| p as i32);
-        let sum = Sum {
+        Sum {
             size: self.size,
             c1: self.c1,
             c2: self.c2,
@@ -251,7 +289,17 @@ impl Op for Conv {
             strides,
             has: self.has,
             scale: self.scale,
-        };
+        }
+    }
+}
+
+impl Op for Conv {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
+        let sum = self.sum();
         let mut all = sum.ways(device);
         all.push(sum.plain(false));
         all
@@ -291,7 +339,7 @@ impl Op for Conv {
             at += 1;
             at - 1
         });
-        let temb_at = self.has.temb.then(|| {
+        let temb_at = self.has.temb.map(|_| {
             at += 1;
             at - 1
         });
@@ -305,8 +353,7 @@ impl Op for Conv {
         if let Some(i) = wanted(temb_at) {
             let per_image = column_sum(graph, grad_y, self.size.n)?;
             let per_image = scaled(graph, per_image)?;
-            let shape = graph.shape(node.inputs[i]).clone();
-            result[i] = Some(reshaped(graph, per_image, shape)?);
+            result[i] = Some(self.grad_temb(graph, per_image, node.inputs[i])?);
             if let Some(b) = wanted(bias_at) {
                 result[b] = Some(column_sum(graph, per_image, 1)?);
             }
@@ -318,6 +365,21 @@ impl Op for Conv {
             result[i] = Some(scaled(graph, grad_y)?);
         }
         Ok(result)
+    }
+}
+
+impl Conv {
+    /// The gradient by the matrix whose columns were the time embedding: zeros beside them.
+    fn grad_temb(&self, graph: &mut Graph, per_image: Value, temb: Value) -> Result<Value> {
+        let shape = graph.shape(temb).clone();
+        match self.has.temb {
+            Some(strip) if strip.line != self.c_out => {
+                let own = reshaped(graph, per_image, [self.size.n, self.c_out].into())?;
+                let wide = window(graph, own, -(strip.first as i32), strip.line)?;
+                reshaped(graph, wide, shape)
+            }
+            _ => reshaped(graph, per_image, shape),
+        }
     }
 }
 

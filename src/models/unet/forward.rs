@@ -4,8 +4,9 @@ use super::{Embedding, InputMerge, OutputMerge, OutputPyramid, Stage, Step, Unet
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::models::{Network, centre, check_input, divide_by_sigma, divide_by_table};
-use crate::nn::layers::{Conv2d, GroupNorm, activate};
+use crate::nn::layers::{Conv2d, GroupNorm, Linear, activate};
 use crate::nn::resample::{Direction, resample};
+use crate::nn::time::TimeEmbedding;
 use crate::nn::{Manifest, Trace};
 use crate::ops::concat::{concat, window};
 use crate::ops::elementwise::{add, combine};
@@ -20,6 +21,7 @@ impl Network for Unet {
         let spec = &self.spec;
         check_input(trace.graph, x, time_cond, [spec.image_size, spec.image_size, spec.num_channels])?;
         let temb = trace.scoped("time", |t| self.time_embedding(t, time_cond))?;
+        let temb = temb.as_ref();
         let x = centre(trace, x, spec.centered)?;
         let mut skips = self.forward_down(trace, x, temb)?;
         // bug: the way down pushes the input convolution's result at least.
@@ -39,8 +41,8 @@ impl Network for Unet {
 }
 
 impl Unet {
-    /// The time embedding behind its activation, which every block applies first: `n 4nf`.
-    fn time_embedding(&self, trace: &mut Trace<'_>, time_cond: Value) -> Result<Option<Value>> {
+    /// The time embedding behind its activation, which every block applies first, and what their dense layers make of it.
+    fn time_embedding(&self, trace: &mut Trace<'_>, time_cond: Value) -> Result<Option<TimeEmbedding>> {
         let Some([first, second]) = &self.time else { return Ok(None) };
         let nf = self.spec.nf;
         let embedded = match (&self.fourier, self.spec.embedding) {
@@ -64,11 +66,31 @@ impl Unet {
         let temb = first.forward(trace, embedded)?;
         let temb = activate(trace, temb, self.spec.outer_activation)?;
         let temb = second.forward(trace, temb)?;
-        activate(trace, temb, self.spec.style.activation).map(Some)
+        let temb = activate(trace, temb, self.spec.style.activation)?;
+        TimeEmbedding::joined(trace, temb, &self.time_layers()).map(Some)
+    }
+
+    /// The blocks' dense layers of the time embedding.
+    fn time_layers(&self) -> Vec<&Linear> {
+        let stages = self.down.iter().flat_map(|level| &level.stages);
+        let stages = stages.chain(self.up.iter().flat_map(|level| &level.stages)).map(|stage| &stage.block);
+        let steps = self.down.iter().filter_map(|level| level.step.as_ref().map(|(step, _)| step));
+        let steps = steps.chain(self.up.iter().filter_map(|level| level.step.as_ref()));
+        let steps = steps.filter_map(|step| match step {
+            Step::Block(block) => Some(block.as_ref()),
+            Step::Resample(_) => None,
+        });
+        let blocks = stages.chain([&self.mid.0, &self.mid.2]).chain(steps);
+        blocks.filter_map(|block| block.dense_0.as_ref()).collect()
     }
 
     /// The way down: the skip connections, finest first.
-    fn forward_down(&self, trace: &mut Trace<'_>, x: Value, temb: Option<Value>) -> Result<Vec<Value>> {
+    fn forward_down(
+        &self,
+        trace: &mut Trace<'_>,
+        x: Value,
+        temb: Option<&TimeEmbedding>,
+    ) -> Result<Vec<Value>> {
         let mut h = trace.scoped("conv_in", |t| self.conv_in.forward(t, x))?;
         let mut skips = vec![h];
         let mut pyramid = x;
@@ -105,7 +127,7 @@ impl Unet {
         trace: &mut Trace<'_>,
         h: Value,
         skips: &mut Vec<Value>,
-        temb: Option<Value>,
+        temb: Option<&TimeEmbedding>,
     ) -> Result<Value> {
         let mut h = h;
         let mut pyramid = None;
@@ -185,7 +207,7 @@ impl Stage {
         trace: &mut Trace<'_>,
         x: Value,
         skip: Option<Value>,
-        temb: Option<Value>,
+        temb: Option<&TimeEmbedding>,
     ) -> Result<Value> {
         let h = match skip {
             Some(skip) => self.block.forward_joined(trace, x, skip, temb)?,
@@ -199,7 +221,7 @@ impl Stage {
 }
 
 impl Step {
-    fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<Value>) -> Result<Value> {
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<&TimeEmbedding>) -> Result<Value> {
         match self {
             Self::Block(block) => block.forward(trace, x, temb),
             Self::Resample(resample) => resample.forward(trace, x),

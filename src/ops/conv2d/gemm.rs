@@ -97,13 +97,14 @@ impl Gemm {
                 (tile.constants(launch), tile.rows, tile.columns)
             }
         };
-        let launch = bind(has.constants(launch));
+        let launch = bind(has.constants(launch).constant("MORE", has.more));
         let (tiles_m, tiles_n) = (m.div_ceil(rows), n.div_ceil(columns));
         let tiles = batch * tiles_m * tiles_n;
-        [tiles, tiles_m, tiles_n, m, k[0] / 4, k[1] / 4, n / 4, image]
+        let launch = [tiles, tiles_m, tiles_n, m, k[0] / 4, k[1] / 4, n / 4, image]
             .into_iter()
             .fold(launch, Launch::word)
-            .float(scale)
+            .float(scale);
+        has.words(launch, 4)
             .grid(self.groups(tiles), 1, 1)
             .flops(2.0 * (batch * m * n) as f64 * (k[0] + k[1]) as f64)
     }

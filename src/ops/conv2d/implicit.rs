@@ -123,10 +123,10 @@ impl Sum {
         .constant_of("LEFT", Const::I32(self.left));
         // What follows the sum stands behind the last stage.
         let scale = if parts == 1 { self.scale } else { 1.0 };
-        [tiles_m, pixels, first, self.c_out / 4, ho * wo, steps]
-            .into_iter()
-            .fold(has.constants(tile.constants(launch)), Launch::word)
-            .float(scale)
+        let launch = has.constants(tile.constants(launch)).constant("MORE", has.more);
+        let launch =
+            [tiles_m, pixels, first, self.c_out / 4, ho * wo, steps].into_iter().fold(launch, Launch::word);
+        has.words(launch.float(scale), 4)
             .grid(parts * tiles_m * self.c_out.div_ceil(tile.columns), 1, 1)
             .flops(self.flops() * pixels as f64 / self.pixels() as f64)
     }
@@ -136,10 +136,12 @@ impl Sum {
         let Share { first, pixels, parts, .. } = share;
         let count = pixels * self.c_out / 4;
         let launch = self.has.epilogue_constants(Launch::new("conv2d/split_sum.wgsl"));
-        [count, parts, first, self.pixels(), self.c_out / 4, self.size.ho * self.size.wo]
+        let launch = launch.constant("MORE", self.has.more);
+        let launch = [count, parts, first, self.pixels(), self.c_out / 4, self.size.ho * self.size.wo]
             .into_iter()
-            .fold(self.has.epilogue(launch.read(Operand::Workspace(0))), Launch::word)
-            .float(self.scale)
+            .fold(self.has.epilogue(launch.read(Operand::Workspace(0))), Launch::word);
+        self.has
+            .words(launch.float(self.scale), 4)
             .grid(count.div_ceil(64), 1, 1)
             .flops((4 * count * parts) as f64)
     }

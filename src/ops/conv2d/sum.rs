@@ -30,23 +30,28 @@ pub(super) struct Layout {
     pub(super) per_x: usize,
 }
 
+/// Columns of a matrix: how many there are from row to row, and the first that counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strip {
+    pub(super) line: usize,
+    pub(super) first: usize,
+}
+
 /// Which optional operands there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Has {
     pub(super) second: bool,
     pub(super) bias: bool,
-    pub(super) temb: bool,
+    pub(super) temb: Option<Strip>,
     pub(super) residual: bool,
+    /// Outputs behind the first one, each with as many of the channels.
+    pub(super) more: usize,
 }
 
 impl Has {
-    pub(super) fn of(second: Option<Value>, e: Epilogue) -> Self {
-        Self {
-            second: second.is_some(),
-            bias: e.bias.is_some(),
-            temb: e.temb.is_some(),
-            residual: e.residual.is_some(),
-        }
+    pub(super) fn of(second: Option<Value>, e: Epilogue, temb: Option<Strip>) -> Self {
+        let (bias, residual) = (e.bias.is_some(), e.residual.is_some());
+        Self { second: second.is_some(), bias, temb, residual, more: 0 }
     }
 
     /// Index of the weight among the inputs; bias, time embedding and residual follow where they exist.
@@ -66,8 +71,13 @@ impl Has {
     pub(super) fn epilogue_constants(self, launch: Launch) -> Launch {
         launch
             .constant("BIAS", self.bias.into())
-            .constant("TEMB", self.temb.into())
+            .constant("TEMB", self.temb.is_some().into())
             .constant("RESIDUAL", self.residual.into())
+    }
+
+    /// What the shader is told behind the scale, in units of `lanes` columns.
+    pub(super) fn words(self, launch: Launch, lanes: usize) -> Launch {
+        self.temb.map_or(launch.clone(), |temb| launch.word(temb.line / lanes).word(temb.first / lanes))
     }
 
     /// Inputs, weight, what follows the sum, and the output.
@@ -83,12 +93,20 @@ impl Has {
 
     /// What follows the sum, and the output.
     pub(super) fn epilogue(self, mut launch: Launch) -> Launch {
-        let behind = usize::from(self.bias) + usize::from(self.temb) + usize::from(self.residual);
+        let behind = [self.bias, self.temb.is_some(), self.residual].into_iter().map(usize::from).sum();
         for i in 0..behind {
             launch = launch.read(Operand::Input(self.weight() + 1 + i));
         }
-        launch.write(Operand::Output(0))
+        (0..=self.more).fold(launch, |launch, i| launch.write(Operand::Output(i)))
     }
+}
+
+/// A part of packed weights, in elements: where it begins, from row to row, and the columns of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) before: usize,
+    pub(super) line: usize,
+    pub(super) width: usize,
 }
 
 /// A sum of taps × channels as the kernels compute it: a forward pass or a gradient by an input.
@@ -155,8 +173,8 @@ impl Sum {
         for word in [self.top, self.left].iter().chain(&self.strides) {
             launch = launch.word(*word as usize);
         }
-        let launch = launch.float(self.scale).grid(outputs.div_ceil(64), 1, 1).flops(self.flops());
-        Candidate::plain(vec![launch])
+        let launch = self.has.words(launch.float(self.scale), 1);
+        Candidate::plain(vec![launch.grid(outputs.div_ceil(64), 1, 1).flops(self.flops())])
     }
 
     pub(super) fn direct(&self) -> Candidate {
@@ -197,9 +215,9 @@ impl Sum {
             .constant_of("TOP", signed(self.top))
             .constant_of("LEFT", signed(self.left))
             .word(blocks)
-            .float(self.scale)
-            .grid(blocks.div_ceil(64), 1, 1)
-            .flops(self.flops());
+            .float(self.scale);
+        let lanes = if self.c_out.is_multiple_of(4) { 4 } else { 1 };
+        let launch = self.has.words(launch, lanes).grid(blocks.div_ceil(64), 1, 1).flops(self.flops());
         Candidate {
             class: "direct",
             variant: format!("{px}x{}", 4 * oc),
@@ -213,19 +231,33 @@ impl Sum {
 
     /// Weights as taps × input channels × `columns`, both channels rounded up, of elements of 4 or 2 bytes: their bytes and the launch.
     pub(super) fn pack(&self, columns: usize, element: u64) -> (u64, Launch) {
-        let (r1, r2) = (self.c1.next_multiple_of(4), self.c2.next_multiple_of(4));
-        let count = self.kh * self.kw * (r1 + r2) * columns;
-        let mut pack = Launch::new("conv2d/pack.wgsl")
+        let bytes = element * (self.kh * self.kw * self.packed_rows() * columns) as u64;
+        let place = Place { before: 0, line: columns, width: columns };
+        (bytes, self.pack_into(Operand::Input(self.has.weight()), Operand::Prepared(0), place, element))
+    }
+
+    /// Input channels of packed weights.
+    pub(super) fn packed_rows(&self) -> usize {
+        self.c1.next_multiple_of(4) + self.c2.next_multiple_of(4)
+    }
+
+    /// The launch that packs `weight` into a part of `packed`.
+    pub(super) fn pack_into(&self, weight: Operand, packed: Operand, to: Place, element: u64) -> Launch {
+        let rows = self.packed_rows();
+        let count = self.kh * self.kw * rows * to.width;
+        let launch = Launch::new("conv2d/pack.wgsl")
             .constant("HALF", (element == 2).into())
-            .read(Operand::Input(self.has.weight()))
-            .write(Operand::Prepared(0));
-        for word in [count, r1 + r2, columns, self.kw, self.c1, r1, self.c2, self.c_out] {
-            pack = pack.word(word);
-        }
-        for word in self.strides {
-            pack = pack.word(word as usize);
-        }
-        (element * count as u64, pack.grid(count.div_ceil(64), 1, 1))
+            .read(weight)
+            .write(packed);
+        let c1_rounded = self.c1.next_multiple_of(4);
+        let words =
+            [count, rows, to.width, to.line, to.before, self.kw, self.c1, c1_rounded, self.c2, self.c_out];
+        let launch = words.into_iter().fold(launch, Launch::word);
+        self.strides.into_iter().fold(launch, |launch, stride| launch.word(stride as usize)).grid(
+            count.div_ceil(64),
+            1,
+            1,
+        )
     }
 
     /// The ways to compute it without a gradient's gaps, the heuristic's choice first; none of them claims every shape.

@@ -155,8 +155,8 @@ impl Sum {
                 .into_iter()
                 .fold(self.has.epilogue(self.has.epilogue_constants(gather)), Launch::word);
             launches.push(
-                gather
-                    .float(self.scale)
+                self.has
+                    .words(gather.float(self.scale), 4)
                     .grid(count.div_ceil(64), 1, 1)
                     .flops((8 * tiling.points() * tiles * c_out) as f64),
             );
