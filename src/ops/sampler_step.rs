@@ -11,13 +11,13 @@ use super::{flat_groups, lanes};
 
 const STEM: &str = "sampler_step";
 
-/// How the norms of a Langevin step are taken.
+/// Over what norms are taken: those of a Langevin step, and those of an ODE solver's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Norm {
     /// Each image has a step of its own: image i does not depend on its neighbours.
     #[default]
     Image,
-    /// The means of the norms over the batch make one step for all, as in the authors' code.
+    /// One step for all, by the mean of the norms over the batch, or by the norm of all of it for an ODE, as in the authors' code.
     Batch,
 }
 
