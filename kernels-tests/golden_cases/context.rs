@@ -51,16 +51,23 @@ impl Context {
         gpu.map_err(String::clone)
     }
 
-    /// The class that `LANGEVIN_KERNELS` names and this device has, if one is of kernels that round operands to f16; and how many times
-    /// wider tolerances are then, which the cases give for f32.
-    pub fn rounding(&self) -> Option<(String, f64)> {
+    /// How many times wider tolerances are than the cases give them, which is for f32: `LANGEVIN_KERNELS` may name a class whose kernels
+    /// round operands to f16. Says so; and where this device has no kernels of such a class, that others ran.
+    pub fn slack(&self) -> f64 {
         let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
-        let device = |class: &str| Some(Arithmetic::of_class(class, self.gpu().ok()?.capabilities()));
-        let rounds = |class: &&str| {
-            ["half", "cooperative"].contains(class) && device(class).is_some_and(Arithmetic::is_reduced)
-        };
-        let class = asked.split(',').map(str::trim).find(rounds)?;
-        Some((class.to_owned(), OF_F16 / OF_F32))
+        let mut slack = 1.0;
+        for class in asked.split(',').map(str::trim).filter(|class| ["half", "cooperative"].contains(class)) {
+            let Ok(gpu) = self.gpu() else { continue };
+            if Arithmetic::of_class(class, gpu.capabilities()).is_reduced() {
+                slack = OF_F16 / OF_F32;
+                println!(
+                    "{class} rounds operands to f16: tolerances are {slack:.0} times those of the cases, for f32"
+                );
+            } else {
+                println!("this device has no kernels of the class {class}: those of f32 run in their place");
+            }
+        }
+        slack
     }
 
     /// Whether a case since the last call asked for a device where none is and none is needed.
