@@ -301,7 +301,18 @@ fn errors_name_both_shapes() {
 }
 
 /// The kernels that a device of some kind has for a convolution of `n` images of 16², the one that the written order chooses first.
-fn kernels(kind: DeviceKind, n: usize, [c_in, c_out, k]: [usize; 3], stride: usize) -> Vec<String> {
+fn kernels(kind: DeviceKind, n: usize, sizes: [usize; 3], stride: usize) -> Vec<String> {
+    kernels_at(kind, n, 16, sizes, stride)
+}
+
+/// The same for images of `size`².
+fn kernels_at(
+    kind: DeviceKind,
+    n: usize,
+    size: usize,
+    [c_in, c_out, k]: [usize; 3],
+    stride: usize,
+) -> Vec<String> {
     let device = Capabilities {
         kind,
         max_binding: 128 << 20,
@@ -315,7 +326,7 @@ fn kernels(kind: DeviceKind, n: usize, [c_in, c_out, k]: [usize; 3], stride: usi
         uniform_alignment: 256,
     };
     let mut g = Graph::new();
-    let x = g.input("x", [n, 16, 16, c_in]);
+    let x = g.input("x", [n, size, size, c_in]);
     let w = g.parameter("weights", "w", [c_out, c_in, k, k]).unwrap();
     let geometry = Conv2d { stride, ..Conv2d::same(k) };
     let y = conv2d(&mut g, x, None, w, geometry, Epilogue::default()).unwrap();
@@ -335,6 +346,17 @@ fn the_written_order_goes_by_device_and_shape() {
     assert_eq!(same([128, 64, 5], 1), ["implicit tile64", "implicit tile32x64", "direct 8x8"]);
     assert_eq!(same([128, 128, 1], 1), ["gemm tile64", "gemm tile64", "gemm lanes"]);
     assert_eq!(same([4, 128, 3], 1), ["direct 8x8"; 3]);
+}
+
+#[test]
+fn a_processor_takes_small_tiles_where_weights_are_all_it_reads() {
+    let first = |kind, size, sizes| kernels_at(kind, 1, size, sizes, 1)[0].clone();
+    let software = |size, sizes| first(DeviceKind::Software, size, sizes);
+    assert_eq!(software(4, [256, 256, 3]), "winograd2 lanes");
+    assert_eq!(software(8, [512, 256, 3]), "winograd2 lanes");
+    assert_eq!(software(8, [256, 256, 3]), "winograd4 lanes");
+    assert_eq!(software(16, [512, 512, 3]), "winograd4 lanes");
+    assert_eq!(first(DeviceKind::Discrete, 8, [512, 256, 3]), "winograd4 tile64");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::graph::{Arithmetic, Candidate, Launch, Operand, Value};
 use super::Epilogue;
 use super::gemm::Gemm;
 use super::tile::Tile;
-use super::winograd::better_tile;
 
 /// Fewer channels than this go to the direct kernel unless a measurement says otherwise.
 pub(super) const FEW: usize = 16;
@@ -263,7 +262,7 @@ impl Sum {
     /// The ways to compute it without a gradient's gaps, the heuristic's choice first; none of them claims every shape.
     pub(super) fn ways(&self, device: &Capabilities) -> Vec<Candidate> {
         let gemms = Gemm::all(device);
-        let better = better_tile(self.size);
+        let better = self.winograd_tile(device);
         let mut fast: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g)).collect();
         fast.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
         fast.extend(self.winograd(6 - better, gemms[0], device));

@@ -3,7 +3,7 @@
 //! Tiles of the image go to the points of the transform, products of matrices run at each point, and tiles come back with
 //! what follows the sum. Images are taken some tiles at a time, so that the workspaces stay small and in the caches.
 
-use crate::gpu::Capabilities;
+use crate::gpu::{Capabilities, DeviceKind};
 use crate::graph::{Candidate, Launch, Operand};
 
 use super::gemm::{Gemm, Product, Transposed};
@@ -94,11 +94,23 @@ pub(super) fn better_tile(size: Size) -> usize {
     if products(4) <= products(2) { 4 } else { 2 }
 }
 
+/// Weights at the points of F(4,3) above this many bytes do not stay in a processor's cache.
+const CACHED: usize = 16 << 20;
+
 fn class(tile: usize) -> &'static str {
     if tile == 4 { "winograd4" } else { "winograd2" }
 }
 
 impl Sum {
+    /// The tile that the written order takes. On a processor, images of a few tiles read weights rather than multiply by them: for one tile,
+    /// and for up to four where the weights do not stay in its cache, F(2,3) is faster, which has 16 numbers for 9 in place of 36.
+    pub(super) fn winograd_tile(&self, device: &Capabilities) -> usize {
+        let tiles = self.size.ho.div_ceil(4) * self.size.wo.div_ceil(4);
+        let weights = 4 * 36 * (self.c1 + self.c2) * self.c_out;
+        let reads = tiles == 1 || (tiles <= 4 && weights > CACHED);
+        if device.kind == DeviceKind::Software && reads { 2 } else { better_tile(self.size) }
+    }
+
     /// 3×3 kernels that neither skip nor spread, with channels in fours.
     pub(super) fn winograd(&self, tile: usize, gemm: Gemm, device: &Capabilities) -> Option<Candidate> {
         let Size { n, h, w, ho, wo } = self.size;
