@@ -77,7 +77,7 @@ impl Op for GradInput {
             all.extend(Tile::all(self.c, device).iter().filter_map(|&tile| sum.implicit(tile, true)));
         }
         all.push(sum.plain(true));
-        // f16 holds nothing above 65,504 and little below 6e-8. Activations stay between, by their norms; gradients do not.
+        // f16 holds nothing above 65,504 and little below 6e-8. Activations behind a norm stay between; gradients do not.
         all.retain(|way| !way.arithmetic.is_reduced());
         all
     }
