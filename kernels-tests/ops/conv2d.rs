@@ -2,12 +2,15 @@
 
 use langevin::gpu::{Capabilities, DeviceKind};
 use langevin::graph::{Draft, DraftOptions, Graph};
-use langevin::ops::conv2d::{Columns, Conv2d, Epilogue, conv2d, linear, linear_apart, linear_joined};
+use langevin::ops::conv2d::{
+    Columns, Conv2d, Epilogue, Prologue, conv2d, linear, linear_apart, linear_joined, norm_conv2d,
+};
+use langevin::ops::group_norm::GroupNorm;
 
 use crate::harness::OpCase;
 use crate::op_tests;
 use crate::reference::conv2d::Operands;
-use crate::reference::{Tensor, conv2d as reference, linear as dense};
+use crate::reference::{Tensor, conv2d as reference, group_norm, linear as dense};
 
 /// A shape and what surrounds it.
 #[derive(Clone, Copy, Debug)]
@@ -254,6 +257,60 @@ fn apart_case(shape: &'static [usize], c: usize) -> OpCase {
     .per_image(&[0])
 }
 
+/// A convolution of what a group norm makes of `n` images, with an epilogue; `pad` is all around.
+fn normed_case(
+    [n, h, w]: [usize; 3],
+    [c_in, c_out, k]: [usize; 3],
+    pad: usize,
+    groups: usize,
+    silu: bool,
+) -> OpCase {
+    let conv = reference::Conv2d { stride: 1, pad: [pad; 4], dilation: 1, scale: 0.75 };
+    let norm = group_norm::GroupNorm { groups, norm_eps: 1e-6, silu };
+    let [ho, wo] = conv.out_size([h, w], [k, k]);
+    // An offset that no plain sum of squares would survive, and none that rounds.
+    let x = Tensor::normal(&[n, h, w, c_in], 1).map(|v| v + 8.0);
+    let inputs = vec![
+        x,
+        Tensor::normal(&[c_out, c_in, k, k], 2),
+        Tensor::normal(&[c_out], 3),
+        Tensor::normal(&[n, c_out], 4),
+        Tensor::normal(&[n, ho, wo, c_out], 5),
+        Tensor::uniform(&[c_in], 0.5, 1.5, 6),
+        Tensor::normal(&[c_in], 7),
+    ];
+    let unpack = move |t: &[Tensor]| Operands {
+        x: norm.forward(&t[0], &t[5], &t[6]),
+        second: None,
+        weight: t[1].clone(),
+        bias: Some(t[2].clone()),
+        temb: Some(t[3].clone()),
+        residual: Some(t[4].clone()),
+    };
+    let geometry = Conv2d { stride: 1, pad: [pad; 4], dilation: 1 };
+    let name = format!("{n}x{h}x{w}, {c_in} channels in {groups} groups, silu {silu}, to {c_out} by {k}²");
+    OpCase::new(
+        name,
+        inputs,
+        move |g, v| {
+            let norm = GroupNorm { groups, norm_eps: 1e-6, silu };
+            let prologue = Prologue { weight: v[5], bias: v[6], norm };
+            let (bias, temb, residual) = (Some(v[2]), Some(v[3].into()), Some(v[4]));
+            let epilogue = Epilogue { bias, temb, residual, scale: 0.75 };
+            norm_conv2d(g, v[0], prologue, v[1], geometry, epilogue)
+        },
+        move |t| conv.forward(&unpack(t)),
+    )
+    .gradient(move |t, g| {
+        let grad = conv.backward(&unpack(t), g);
+        let [x, factor, summand] = norm.backward(&t[0], &t[5], &t[6], &grad.x);
+        let behind = [grad.bias, grad.temb, grad.residual].map(Option::unwrap);
+        [vec![x, grad.weight], behind.to_vec(), vec![factor, summand]].concat()
+    })
+    .parameters(&[1, 2, 5, 6])
+    .per_image(&[0, 3, 4])
+}
+
 fn cases() -> Vec<OpCase> {
     // The plain kernel takes 64 outputs a workgroup: 66,049 workgroups.
     let mut cases = vec![case(row(1, [1028, 1028], [1, 0, 4], 1, false)).heavy()];
@@ -285,6 +342,18 @@ fn cases() -> Vec<OpCase> {
         [(&[2, 16][..], 8), (&[1, 3], 5), (&[2, 5, 7, 12], 8), (&[3, 9, 9, 24], 24), (&[2, 4, 4, 64], 68)]
     {
         cases.push(apart_case(shape, c));
+    }
+    // Off the tile, one tile and many, zeros around that the norm must not touch, more channels than a workgroup; and what no kernel fuses.
+    for (images, channels, pad, groups, silu) in [
+        ([2, 9, 7], [16, 20, 3], 1, 4, true),
+        ([1, 4, 4], [36, 16, 3], 1, 9, true),
+        ([3, 13, 10], [32, 68, 3], 1, 8, false),
+        ([2, 6, 5], [20, 16, 3], 2, 5, true),
+        ([1, 8, 8], [512, 16, 3], 1, 32, true),
+        ([2, 5, 6], [12, 4, 3], 1, 3, true),
+        ([2, 5, 6], [16, 20, 1], 0, 4, true),
+    ] {
+        cases.push(normed_case(images, channels, pad, groups, silu));
     }
     cases
 }

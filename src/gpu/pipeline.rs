@@ -20,7 +20,7 @@ pub enum Access {
 
 /// A shader file with the constants of one variant and the access of its storage bindings, in the order of
 /// `@binding(0)`, `@binding(1)`, …; the uniform block, whose first member is `origin: vec4<u32>`, comes right behind them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
     /// Path below `shaders/`.
     pub shader: &'static str,

@@ -8,7 +8,7 @@ use super::choice::Choice;
 use super::op::{Candidate, Io, Launch, Operand, Tensor};
 use super::schedule::{DISPATCH_BUDGET, cut};
 use crate::error::Result;
-use crate::gpu::{Binding, Buffer, Dispatch, Gpu, TuningCache};
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Kernel, TuningCache};
 
 /// An op with fewer floating-point operations an image than this is not worth timing.
 const LIGHT: f64 = 1e6;
@@ -17,6 +17,11 @@ const BUDGET: Duration = Duration::from_secs(60);
 /// A candidate is timed for about this long, and at most so often.
 const EACH: Duration = Duration::from_millis(20);
 const REPEATS: usize = 8;
+/// A candidate that takes more than so many times what the best one takes is given up.
+const REACH: f64 = 2.0;
+/// Into how many parts the kernel with most of its work is cut to see that, and what a wait may take, in seconds.
+const PARTS: u32 = 8;
+const MARGIN: f64 = 1e-3;
 
 /// Times the candidates of heavy ops. Clones share what is known.
 ///
@@ -121,81 +126,142 @@ impl Inner {
     }
 
     fn fastest(&self, io: &Io, candidates: &[&Candidate]) -> Result<usize> {
-        let memory = |tensors: &[Tensor]| -> Result<Vec<Buffer>> {
-            tensors.iter().map(|t| self.gpu.buffer("tuning", t.bytes())).collect()
-        };
-        let (inputs, outputs) = (memory(&io.inputs)?, memory(&io.outputs)?);
+        // One output at a time is never fastest for a heavy op, and slow enough to spend the budget.
+        let worth = |c: &Candidate| c.class != "plain" || candidates.len() <= 2;
+        let rivals: Vec<(usize, &Candidate)> =
+            candidates.iter().copied().enumerate().filter(|(_, c)| worth(c)).collect();
+        // All at once, since compilation takes all cores.
+        let kernels: Vec<_> = rivals.iter().flat_map(|(_, c)| &c.launches).map(|l| &l.kernel).collect();
+        self.gpu.pipelines(&kernels)?;
+        let mut memory = Memory::of(&self.gpu, io)?;
         let mut best = (0, Duration::MAX);
-        for (index, candidate) in candidates.iter().enumerate() {
-            // One output at a time is never fastest for a heavy op, and slow enough to spend the budget.
-            if candidate.class == "plain" && candidates.len() > 2 {
-                continue;
-            }
-            let time = self.time(candidate, &inputs, &outputs, best.1)?;
-            if time < best.1 {
+        for (index, candidate) in rivals {
+            memory.fit(&self.gpu, candidate)?;
+            let time = self.time(candidate, &memory, best.1)?;
+            tracing::debug!("{}: {time:?}", candidate.name());
+            if let Some(time) = time.filter(|&time| time < best.1) {
                 best = (index, time);
             }
         }
         Ok(best.0)
     }
 
-    /// The shortest of some runs; fewer of them where `best` is out of reach.
-    fn time(
-        &self,
-        candidate: &Candidate,
-        inputs: &[Buffer],
-        outputs: &[Buffer],
-        best: Duration,
-    ) -> Result<Duration> {
-        let scratch = |sizes: &[u64]| -> Result<Vec<Buffer>> {
-            sizes.iter().map(|&bytes| self.gpu.buffer("tuning", bytes)).collect()
-        };
-        let (workspaces, prepared) = (scratch(&candidate.workspaces)?, scratch(&candidate.prepared)?);
-        let find = |operand: &Operand| match *operand {
-            Operand::Input(i) => inputs[i].whole(),
-            Operand::Output(i) => outputs[i].whole(),
-            Operand::Workspace(i) => workspaces[i].whole(),
-            Operand::Prepared(i) => prepared[i].whole(),
-        };
-        let prepare = self.dispatches(&candidate.prepare, &find)?;
-        let step = self.dispatches(&candidate.launches, &find)?;
-        // The first run compiles.
-        for dispatch in prepare.iter().chain(&step) {
-            self.gpu.submit([dispatch])?;
-        }
+    /// The shortest of some runs; none where it is out of the reach of `best`, which takes about as long as `best` to find out.
+    fn time(&self, candidate: &Candidate, memory: &Memory, best: Duration) -> Result<Option<Duration>> {
+        let step = self.dispatches(&candidate.launches, memory, 1)?;
+        // Some drivers compile where a kernel is first run.
+        self.gpu.submit(step.iter().map(|part| &part.one))?;
         self.gpu.wait()?;
+        let reach = REACH * best.as_secs_f64();
+        if !self.is_near(candidate, memory, reach)? {
+            return Ok(None);
+        }
         let begun = Instant::now();
         let mut shortest = Duration::MAX;
         for _ in 0..REPEATS {
             let start = Instant::now();
-            self.gpu.submit(&step)?;
+            self.gpu.submit(step.iter().map(|part| &part.whole))?;
             self.gpu.wait()?;
             shortest = shortest.min(start.elapsed());
-            if begun.elapsed() > EACH || shortest > best.saturating_mul(3) {
+            if begun.elapsed() > EACH || shortest.as_secs_f64() > reach {
                 break;
             }
         }
-        Ok(shortest)
+        Ok(Some(shortest))
     }
 
-    fn dispatches(&self, launches: &[Launch], find: &dyn Fn(&Operand) -> Binding) -> Result<Vec<Dispatch>> {
+    /// Whether the kernel with most of the work comes to its end within `reach` seconds, seen from one part of it after the other.
+    fn is_near(&self, candidate: &Candidate, memory: &Memory, reach: f64) -> Result<bool> {
+        let work = |kernel: &Kernel| -> f64 {
+            candidate.launches.iter().filter(|l| l.kernel == *kernel).map(|l| l.flops).sum()
+        };
+        let kernels = candidate.launches.iter().map(|l| &l.kernel);
+        let Some(heavy) = kernels.max_by(|a, b| work(a).total_cmp(&work(b))) else { return Ok(true) };
+        let launches: Vec<Launch> =
+            candidate.launches.iter().filter(|l| l.kernel == *heavy).cloned().collect();
+        let parts = self.dispatches(&launches, memory, PARTS.div_ceil(launches.len() as u32))?;
+        let start = Instant::now();
+        for (done, part) in (1..).zip(&parts) {
+            self.gpu.submit([&part.whole])?;
+            self.gpu.wait()?;
+            // One part more than was run, and a wait, for what else the machine does.
+            let allowed = reach * f64::from(done + 1) / parts.len() as f64 + MARGIN;
+            if start.elapsed().as_secs_f64() > allowed {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// `launches` in at least `parts` parts each, and cut as a plan cuts what it has not measured yet.
+    fn dispatches(&self, launches: &[Launch], memory: &Memory, parts: u32) -> Result<Vec<Part>> {
         let kernels: Vec<_> = launches.iter().map(|l| &l.kernel).collect();
         let pipelines = self.gpu.pipelines(&kernels)?;
         let mut all = Vec::new();
         for (launch, pipeline) in launches.iter().zip(&pipelines) {
-            let bindings: Vec<Binding> = launch.operands.iter().map(find).collect();
-            // As a plan cuts what it has not measured yet.
-            let parts = (launch.flops / 50e9 / DISPATCH_BUDGET.as_secs_f64()).ceil().clamp(1.0, 64.0) as u32;
-            for (origin, extent) in cut(launch.grid, parts) {
+            let bindings: Vec<Binding> = launch.operands.iter().map(|o| memory.find(o)).collect();
+            let needed = (launch.flops / 50e9 / DISPATCH_BUDGET.as_secs_f64()).ceil().clamp(1.0, 64.0);
+            for (origin, extent) in cut(launch.grid, parts.max(needed as u32)) {
                 let mut words = vec![origin[0], origin[1], origin[2], 0];
                 words.extend(&launch.uniform);
                 let block = self.gpu.uniform_buffer("tuning", 4 * words.len() as u64)?;
                 words.resize(words.len().next_multiple_of(4), 0);
                 self.gpu.write(&block, 0, bytemuck::cast_slice(&words))?;
-                all.push(self.gpu.dispatch(pipeline, &bindings, &block.whole(), extent));
+                let dispatch = |grid| self.gpu.dispatch(pipeline, &bindings, &block.whole(), grid);
+                all.push(Part { one: dispatch([1; 3]), whole: dispatch(extent) });
             }
         }
         Ok(all)
+    }
+}
+
+/// A part of a launch, and its first workgroup alone.
+struct Part {
+    one: Dispatch,
+    whole: Dispatch,
+}
+
+/// The memory of an op that is timed. It holds zeros, which take as long as other numbers, and what a candidate prepares is not prepared.
+struct Memory {
+    inputs: Vec<Buffer>,
+    outputs: Vec<Buffer>,
+    /// At least what a candidate asks for; candidates share them, since fresh memory is slow.
+    workspaces: Vec<Buffer>,
+    prepared: Vec<Buffer>,
+}
+
+impl Memory {
+    fn of(gpu: &Gpu, io: &Io) -> Result<Self> {
+        let all = |tensors: &[Tensor]| -> Result<Vec<Buffer>> {
+            tensors.iter().map(|t| gpu.buffer("tuning", t.bytes())).collect()
+        };
+        let (inputs, outputs) = (all(&io.inputs)?, all(&io.outputs)?);
+        Ok(Self { inputs, outputs, workspaces: Vec::new(), prepared: Vec::new() })
+    }
+
+    /// Makes room for the scratch memory of `candidate`.
+    fn fit(&mut self, gpu: &Gpu, candidate: &Candidate) -> Result<()> {
+        for (have, wanted) in
+            [(&mut self.workspaces, &candidate.workspaces), (&mut self.prepared, &candidate.prepared)]
+        {
+            for (i, &bytes) in wanted.iter().enumerate() {
+                match have.get_mut(i) {
+                    Some(buffer) if buffer.size() >= bytes => {}
+                    Some(buffer) => *buffer = gpu.buffer("tuning", bytes)?,
+                    None => have.push(gpu.buffer("tuning", bytes)?),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, operand: &Operand) -> Binding {
+        match *operand {
+            Operand::Input(i) => self.inputs[i].whole(),
+            Operand::Output(i) => self.outputs[i].whole(),
+            Operand::Workspace(i) => self.workspaces[i].whole(),
+            Operand::Prepared(i) => self.prepared[i].whole(),
+        }
     }
 }
 

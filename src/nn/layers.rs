@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::graph::Value;
 use crate::ops::activation::{Activation, activation};
 use crate::ops::concat::window;
-use crate::ops::conv2d::{self, Epilogue};
+use crate::ops::conv2d::{self, Epilogue, Prologue};
 use crate::ops::embedding::gaussian_fourier_log;
 use crate::ops::group_norm::{self, group_norm};
 
@@ -84,10 +84,40 @@ impl Conv2d {
         second: Option<Value>,
         epilogue: Epilogue,
     ) -> Result<Value> {
-        let weight = trace.param(&self.weight)?;
+        let (weight, epilogue) = self.operands(trace, epilogue)?;
+        conv2d::conv2d(trace.graph, x, second, weight, self.geometry(), epilogue)
+    }
+
+    /// The same of `f(norm(x))`, which nobody else reads: one op where `f` is one that kernels fuse.
+    pub fn forward_behind(
+        &self,
+        trace: &mut Trace<'_>,
+        x: Value,
+        norm: &GroupNorm,
+        f: Activation,
+        epilogue: Epilogue,
+    ) -> Result<Value> {
+        if f != Activation::Silu {
+            let h = norm.forward(trace, x, Some(f))?;
+            return self.forward_with(trace, h, epilogue);
+        }
+        let prologue = Prologue {
+            weight: trace.param(&norm.weight)?,
+            bias: trace.param(&norm.bias)?,
+            norm: group_norm::GroupNorm { groups: norm.groups, norm_eps: norm.norm_eps as f32, silu: true },
+        };
+        let (weight, epilogue) = self.operands(trace, epilogue)?;
+        conv2d::norm_conv2d(trace.graph, x, prologue, weight, self.geometry(), epilogue)
+    }
+
+    fn geometry(&self) -> conv2d::Conv2d {
+        conv2d::Conv2d { stride: self.stride, pad: self.padding, dilation: self.dilation }
+    }
+
+    /// The weight, and `epilogue` with this layer's bias.
+    fn operands(&self, trace: &mut Trace<'_>, epilogue: Epilogue) -> Result<(Value, Epilogue)> {
         let bias = self.bias.as_ref().map(|bias| trace.param(bias)).transpose()?;
-        let geometry = conv2d::Conv2d { stride: self.stride, pad: self.padding, dilation: self.dilation };
-        conv2d::conv2d(trace.graph, x, second, weight, geometry, Epilogue { bias, ..epilogue })
+        Ok((trace.param(&self.weight)?, Epilogue { bias, ..epilogue }))
     }
 
     fn scaled(

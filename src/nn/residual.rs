@@ -125,16 +125,19 @@ impl ResnetBlock {
 
     /// The block on `x` (`n h w c_in`).
     pub fn forward(&self, trace: &mut Trace<'_>, x: Value, temb: Option<&TimeEmbedding>) -> Result<Value> {
-        let mut x = x;
-        let mut h = self.norm_0.forward(trace, x, Some(self.activation))?;
-        if let Some((direction, filter)) = &self.resample {
-            h = resample(trace, h, *direction, filter)?;
-            x = resample(trace, x, *direction, filter)?;
-        }
         let epilogue = self.time(trace, temb)?;
-        let h = self.conv_0.forward_with(trace, h, epilogue)?;
-        let h = self.norm_1.forward(trace, h, Some(self.activation))?;
-        let h = trace.dropout(h, self.dropout)?;
+        let (x, h) = match &self.resample {
+            None => {
+                let h = self.conv_0.forward_behind(trace, x, &self.norm_0, self.activation, epilogue)?;
+                (x, h)
+            }
+            Some((direction, filter)) => {
+                let h = self.norm_0.forward(trace, x, Some(self.activation))?;
+                let h = resample(trace, h, *direction, filter)?;
+                let x = resample(trace, x, *direction, filter)?;
+                (x, self.conv_0.forward_with(trace, h, epilogue)?)
+            }
+        };
         let residual = match &self.shortcut {
             Shortcut::Identity => x,
             Shortcut::Nin(nin) => nin.forward(trace, x)?,
@@ -176,8 +179,6 @@ impl ResnetBlock {
         let [a, b] = self.norm_0.forward_parts(trace, [x, skip], Some(self.activation))?;
         let epilogue = self.time(trace, temb)?;
         let h = self.conv_0.forward_joined(trace, a, Some(b), epilogue)?;
-        let h = self.norm_1.forward(trace, h, Some(self.activation))?;
-        let h = trace.dropout(h, self.dropout)?;
         let residual = shortcut.forward_joined(trace, x, Some(skip), Epilogue::default())?;
         self.sum(trace, h, residual)
     }
@@ -191,10 +192,15 @@ impl ResnetBlock {
         Ok(Epilogue { temb, ..Epilogue::default() })
     }
 
-    /// The second convolution of `h` and the shortcut's `residual`.
+    /// The second norm and convolution of `h`, and the shortcut's `residual`.
     fn sum(&self, trace: &mut Trace<'_>, h: Value, residual: Value) -> Result<Value> {
         let scale = self.output_scale as f32;
         let epilogue = Epilogue { residual: Some(residual), scale, ..Epilogue::default() };
+        if !trace.drops(self.dropout) {
+            return self.conv_1.forward_behind(trace, h, &self.norm_1, self.activation, epilogue);
+        }
+        let h = self.norm_1.forward(trace, h, Some(self.activation))?;
+        let h = trace.dropout(h, self.dropout)?;
         self.conv_1.forward_with(trace, h, epilogue)
     }
 }

@@ -44,6 +44,11 @@ impl<'g> Trace<'g> {
         self.graph.parameter(set, &param.name, param.shape.as_slice())
     }
 
+    /// Whether [`Trace::dropout`] at `rate` changes anything.
+    pub(crate) fn drops(&self, rate: f64) -> bool {
+        self.dropout.is_some() && rate > 0.0
+    }
+
     /// Drops elements of `x` at `rate` in training. Each call of a pass has a mask of its own, by its place in the network.
     pub(crate) fn dropout(&mut self, x: Value, rate: f64) -> Result<Value> {
         let layer = self.dropouts;

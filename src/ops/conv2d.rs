@@ -13,12 +13,14 @@ use crate::graph::{Candidate, Graph, Io, Node, Op, Shape, Value};
 use super::{column_sum::column_sum, concat::window, elementwise};
 use gradient::{GradInput, GradWeight};
 pub use joined::{linear_apart, linear_joined};
+pub use normed::{Prologue, norm_conv2d};
 use sum::{Has, Layout, Size, Strip, Sum};
 
 mod gemm;
 mod gradient;
 mod implicit;
 mod joined;
+mod normed;
 mod sum;
 mod tile;
 mod winograd;
@@ -94,59 +96,77 @@ pub fn conv2d(
     geometry: Conv2d,
     epilogue: Epilogue,
 ) -> Result<Value> {
-    let [n, h, w, c1] = graph.nhwc(STEM, x)?;
-    let c2 = match second {
-        None => 0,
-        Some(s) => {
-            let [n2, h2, w2, c2] = graph.nhwc(STEM, s)?;
-            if [n2, h2, w2] != [n, h, w] {
-                let problem =
-                    format!("inputs of {} and {} cannot stand in one", graph.shape(x), graph.shape(s));
-                return Err(Error::shape(STEM, problem, "give two inputs of one n h w"));
+    let (op, shape) = Conv::checked(graph, x, second, weight, geometry, epilogue.scale)?;
+    push(graph, op, x, second, weight, epilogue, shape)
+}
+
+impl Conv {
+    /// The op of operands that fit, without its epilogue, and the shape of its result.
+    fn checked(
+        graph: &Graph,
+        x: Value,
+        second: Option<Value>,
+        weight: Value,
+        geometry: Conv2d,
+        scale: f32,
+    ) -> Result<(Self, Shape)> {
+        let [n, h, w, c1] = graph.nhwc(STEM, x)?;
+        let c2 = match second {
+            None => 0,
+            Some(s) => {
+                let [n2, h2, w2, c2] = graph.nhwc(STEM, s)?;
+                if [n2, h2, w2] != [n, h, w] {
+                    let problem =
+                        format!("inputs of {} and {} cannot stand in one", graph.shape(x), graph.shape(s));
+                    return Err(Error::shape(STEM, problem, "give two inputs of one n h w"));
+                }
+                c2
             }
-            c2
+        };
+        let dims = graph.shape(weight).dims();
+        let &[c_out, c_in, kh, kw] = dims else {
+            let problem = format!("the weight is {}", graph.shape(weight));
+            return Err(Error::shape(STEM, problem, "give c_out c_in kh kw"));
+        };
+        if c_in != c1 + c2 {
+            let problem = format!(
+                "the input has {} channels, the weight {} takes {c_in}",
+                c1 + c2,
+                graph.shape(weight)
+            );
+            return Err(Error::shape(STEM, problem, "give as many channels as the weight takes"));
         }
-    };
-    let dims = graph.shape(weight).dims();
-    let &[c_out, c_in, kh, kw] = dims else {
-        let problem = format!("the weight is {}", graph.shape(weight));
-        return Err(Error::shape(STEM, problem, "give c_out c_in kh kw"));
-    };
-    if c_in != c1 + c2 {
-        let problem =
-            format!("the input has {} channels, the weight {} takes {c_in}", c1 + c2, graph.shape(weight));
-        return Err(Error::shape(STEM, problem, "give as many channels as the weight takes"));
+        let reach = |k: usize| geometry.dilation * (k - 1) + 1;
+        let [top, bottom, left, right] = geometry.pad;
+        if kh * kw == 0 || h + top + bottom < reach(kh) || w + left + right < reach(kw) {
+            let problem = format!(
+                "the image {} with {:?} zeros around is smaller than the kernel {kh}x{kw}",
+                graph.shape(x),
+                geometry.pad
+            );
+            return Err(Error::shape(STEM, problem, "pad more or use a larger image"));
+        }
+        let layout = Layout { per_o: c_in * kh * kw, per_i: kh * kw, per_y: kw, per_x: 1 };
+        let ho = (h + top + bottom - reach(kh)) / geometry.stride + 1;
+        let wo = (w + left + right - reach(kw)) / geometry.stride + 1;
+        // A 1×1 kernel does not care about rows: one long row leaves no odd ends.
+        let flat = kh * kw == 1 && geometry == Conv2d::same(1);
+        let size = if flat { Size { n, h: 1, w: h * w, ho: 1, wo: h * w } } else { Size { n, h, w, ho, wo } };
+        let op = Conv {
+            size,
+            lines: if flat { h } else { 1 },
+            c1,
+            c2,
+            c_out,
+            kh,
+            kw,
+            geometry,
+            layout,
+            has: Has::default(),
+            scale,
+        };
+        Ok((op, [n, ho, wo, c_out].into()))
     }
-    let reach = |k: usize| geometry.dilation * (k - 1) + 1;
-    let [top, bottom, left, right] = geometry.pad;
-    if kh * kw == 0 || h + top + bottom < reach(kh) || w + left + right < reach(kw) {
-        let problem = format!(
-            "the image {} with {:?} zeros around is smaller than the kernel {kh}x{kw}",
-            graph.shape(x),
-            geometry.pad
-        );
-        return Err(Error::shape(STEM, problem, "pad more or use a larger image"));
-    }
-    let layout = Layout { per_o: c_in * kh * kw, per_i: kh * kw, per_y: kw, per_x: 1 };
-    let ho = (h + top + bottom - reach(kh)) / geometry.stride + 1;
-    let wo = (w + left + right - reach(kw)) / geometry.stride + 1;
-    // A 1×1 kernel does not care about rows: one long row leaves no odd ends.
-    let flat = kh * kw == 1 && geometry == Conv2d::same(1);
-    let size = if flat { Size { n, h: 1, w: h * w, ho: 1, wo: h * w } } else { Size { n, h, w, ho, wo } };
-    let op = Conv {
-        size,
-        lines: if flat { h } else { 1 },
-        c1,
-        c2,
-        c_out,
-        kh,
-        kw,
-        geometry,
-        layout,
-        has: Has::default(),
-        scale: epilogue.scale,
-    };
-    push(graph, op, x, second, weight, epilogue, [n, ho, wo, c_out].into())
 }
 
 /// A dense layer over the last dimension of `x` (`… c_in`) by `weight` (`c_out c_in`, or `c_in c_out` where `input_first` as in the authors' NIN).
@@ -213,26 +233,43 @@ fn push(
     x: Value,
     second: Option<Value>,
     weight: Value,
-    mut epilogue: Epilogue,
+    epilogue: Epilogue,
     shape: Shape,
 ) -> Result<Value> {
-    let fits = |graph: &Graph, v: Option<Value>, what: &str, wanted: Shape| match v {
-        Some(v)
-            if graph.shape(v).elements() != wanted.elements() || graph.shape(v).last() != wanted.last() =>
-        {
-            let problem = format!("the {what} is {}, the output {shape}", graph.shape(v));
-            Err(Error::shape(STEM, problem, format!("give a {what} of {wanted}")))
-        }
-        _ => Ok(()),
-    };
-    fits(graph, epilogue.bias, "bias", [op.c_out].into())?;
-    fits(graph, epilogue.residual, "residual", shape.clone())?;
-    let strip = epilogue.temb.as_mut().map(|temb| strip(graph, temb, op.size.n, op.c_out)).transpose()?;
-    op.has = Has::of(second, epilogue, strip);
-    let temb = epilogue.temb.map(|temb| temb.of);
-    let optional = [second, Some(weight), epilogue.bias, temb, epilogue.residual];
-    let inputs: Vec<Value> = [Some(x)].into_iter().chain(optional).flatten().collect();
+    let inputs = op.operands(graph, x, second, weight, epilogue, &shape)?;
     Ok(graph.push1(op, &inputs, shape))
+}
+
+impl Conv {
+    /// The inputs of the op, which is told of its epilogue; `shape` is the result's.
+    fn operands(
+        &mut self,
+        graph: &mut Graph,
+        x: Value,
+        second: Option<Value>,
+        weight: Value,
+        mut epilogue: Epilogue,
+        shape: &Shape,
+    ) -> Result<Vec<Value>> {
+        let fits = |graph: &Graph, v: Option<Value>, what: &str, wanted: Shape| match v {
+            Some(v)
+                if graph.shape(v).elements() != wanted.elements()
+                    || graph.shape(v).last() != wanted.last() =>
+            {
+                let problem = format!("the {what} is {}, the output {shape}", graph.shape(v));
+                Err(Error::shape(STEM, problem, format!("give a {what} of {wanted}")))
+            }
+            _ => Ok(()),
+        };
+        fits(graph, epilogue.bias, "bias", [self.c_out].into())?;
+        fits(graph, epilogue.residual, "residual", shape.clone())?;
+        let (n, c) = (self.size.n, self.c_out);
+        let strip = epilogue.temb.as_mut().map(|temb| strip(graph, temb, n, c)).transpose()?;
+        self.has = Has::of(second, epilogue, strip);
+        let temb = epilogue.temb.map(|temb| temb.of);
+        let optional = [second, Some(weight), epilogue.bias, temb, epilogue.residual];
+        Ok([Some(x)].into_iter().chain(optional).flatten().collect())
+    }
 }
 
 /// Where the time embedding of `n` images and `c` channels lies; columns that kernels cannot read in fours become a matrix of their own.
@@ -334,7 +371,22 @@ impl Op for Conv {
             let inputs: Vec<Value> = [Some(grad_y), Some(x), second].into_iter().flatten().collect();
             result[weight_at] = Some(graph.push1(GradWeight { conv: self.clone() }, &inputs, shape));
         }
-        let mut at = weight_at + 1;
+        self.grad_epilogue(graph, node, grad_y, needs, &mut result)?;
+        Ok(result)
+    }
+}
+
+impl Conv {
+    /// The gradients by what follows the sum.
+    fn grad_epilogue(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grad_y: Value,
+        needs: &[bool],
+        result: &mut [Option<Value>],
+    ) -> Result<()> {
+        let mut at = self.has.weight() + 1;
         let bias_at = self.has.bias.then(|| {
             at += 1;
             at - 1
@@ -364,11 +416,9 @@ impl Op for Conv {
         if let Some(i) = wanted(residual_at) {
             result[i] = Some(scaled(graph, grad_y)?);
         }
-        Ok(result)
+        Ok(())
     }
-}
 
-impl Conv {
     /// The gradient by the matrix whose columns were the time embedding: zeros beside them.
     fn grad_temb(&self, graph: &mut Graph, per_image: Value, temb: Value) -> Result<Value> {
         let shape = graph.shape(temb).clone();

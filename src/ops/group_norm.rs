@@ -29,6 +29,19 @@ pub fn group_norm(
     bias: Value,
     options: GroupNorm,
 ) -> Result<Value> {
+    let [n, c] = check(graph, x, weight, bias, options)?;
+    let y = (graph.shape(x).clone(), DType::F32);
+    Ok(graph.push(Forward(options), &[x, weight, bias], &[y, ([n, 4, c].into(), DType::F32)])[0])
+}
+
+/// n and c of operands that fit.
+pub(super) fn check(
+    graph: &Graph,
+    x: Value,
+    weight: Value,
+    bias: Value,
+    options: GroupNorm,
+) -> Result<[usize; 2]> {
     let [n, _, _, c] = norm::images(graph, "group_norm", x)?;
     if options.groups == 0 || !c.is_multiple_of(options.groups) {
         let problem = format!("{c} channels do not make {} groups", options.groups);
@@ -36,8 +49,7 @@ pub fn group_norm(
     }
     norm::per_channel(graph, "group_norm", weight, c)?;
     norm::per_channel(graph, "group_norm", bias, c)?;
-    let y = (graph.shape(x).clone(), DType::F32);
-    Ok(graph.push(Forward(options), &[x, weight, bias], &[y, ([n, 4, c].into(), DType::F32)])[0])
+    Ok([n, c])
 }
 
 /// Outputs: y, and the table `n 4 c` of `shared::norm`.
@@ -58,7 +70,8 @@ impl Op for Forward {
         let way = |walk: Walk| {
             let [moments, finish] =
                 norm::statistics(from, walk, groups, biased, affine, Operand::Workspace(0), table);
-            let launches = vec![moments, finish, norm::apply(io, silu, table)];
+            let launches =
+                vec![moments, finish, norm::apply(io.output(0), silu, [from, table, Operand::Output(0)])];
             walk.candidate(launches, vec![walk.workspace()])
         };
         Walk::of_sums(io.output(0), device).map(way).into()
@@ -76,22 +89,9 @@ impl Op for Forward {
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
         let Some(grad_y) = grads[0] else { return Ok(vec![None; 3]) };
-        let (by_x, by_parameters) = (needs[0], needs[1] || needs[2]);
-        let mut outputs = Vec::new();
-        if by_x {
-            outputs.push((graph.shape(node.inputs[0]).clone(), DType::F32));
-        }
-        if by_parameters {
-            outputs.extend([node.inputs[1], node.inputs[2]].map(|v| (graph.shape(v).clone(), DType::F32)));
-        }
-        let op = Backward { options: self.0, by_x, by_parameters };
-        let made = graph.push(op, &[grad_y, node.inputs[0], node.outputs[1]], &outputs);
-        let parameters = usize::from(by_x);
-        Ok(vec![
-            by_x.then(|| made[0]),
-            needs[1].then(|| made[parameters]),
-            needs[2].then(|| made[parameters + 1]),
-        ])
+        let affine = [node.inputs[1], node.inputs[2]];
+        let operands = [grad_y, node.inputs[0], node.outputs[1]];
+        Ok(gradient(graph, self.0, operands, affine, [needs[0], needs[1], needs[2]]).to_vec())
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -99,7 +99,31 @@ impl Op for Forward {
     }
 }
 
-/// The gradients by x, and by weight and bias, as far as they are asked for, in this order; from grad_y, x and the table.
+/// The gradients by x, weight and bias, as far as they are needed; from grad_y, x and the table.
+pub(super) fn gradient(
+    graph: &mut Graph,
+    options: GroupNorm,
+    operands: [Value; 3],
+    affine: [Value; 2],
+    needs: [bool; 3],
+) -> [Option<Value>; 3] {
+    let (by_x, by_parameters) = (needs[0], needs[1] || needs[2]);
+    let mut outputs = Vec::new();
+    if by_x {
+        outputs.push((graph.shape(operands[1]).clone(), DType::F32));
+    }
+    if by_parameters {
+        outputs.extend(affine.map(|v| (graph.shape(v).clone(), DType::F32)));
+    }
+    if outputs.is_empty() {
+        return [None; 3];
+    }
+    let made = graph.push(Backward { options, by_x, by_parameters }, &operands, &outputs);
+    let parameters = usize::from(by_x);
+    [by_x.then(|| made[0]), needs[1].then(|| made[parameters]), needs[2].then(|| made[parameters + 1])]
+}
+
+/// The gradients of [`gradient`], in this order.
 #[derive(Debug)]
 struct Backward {
     options: GroupNorm,

@@ -170,7 +170,7 @@ impl Op for Forward {
                         .grid((n * c).div_ceil(64), 1, 1),
                 ),
             }
-            launches.push(norm::apply(io, false, table));
+            launches.push(norm::apply(io.output(0), false, [from, table, Operand::Output(0)]));
             walk.candidate(launches, vec![walk.workspace(), norm::table_bytes(x, 4)])
         };
         Walk::of_sums(x, device).map(way).into()

@@ -69,7 +69,7 @@ impl Op for GradInput {
                     .ways(device)
                     .into_iter()
                     .filter(|way| !is_implicit(way))
-                    .map(|way| behind(way, size.n as u64 * image, spread))
+                    .map(|way| behind(way, Operand::Input(0), size.n as u64 * image, spread))
                     .collect()
             }
         };
@@ -123,8 +123,8 @@ impl Op for GradWeight {
         let gemms = Gemm::all(device);
         let mut all: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g, device)).collect();
         let better = better_tile(self.conv.size);
-        all.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
-        all.extend(self.winograd(6 - better, gemms[0], device));
+        all.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device, None)));
+        all.extend(self.winograd(6 - better, gemms[0], device, None));
         let direct = self.direct(device);
         // Tiles for what has none by now; before the direct kernel where workgroup memory is what it says.
         let implicit = match all.is_empty() {

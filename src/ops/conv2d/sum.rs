@@ -127,11 +127,16 @@ pub(super) struct Sum {
     pub(super) scale: f32,
 }
 
-/// `candidate` on what `first` leaves in a workspace of `bytes`, in place of input 0.
-pub(super) fn behind(mut candidate: Candidate, bytes: u64, first: impl Fn(Operand) -> Launch) -> Candidate {
+/// `candidate` on what `first` leaves in a workspace of `bytes`, in place of `input`.
+pub(super) fn behind(
+    mut candidate: Candidate,
+    input: Operand,
+    bytes: u64,
+    first: impl Fn(Operand) -> Launch,
+) -> Candidate {
     let made = Operand::Workspace(candidate.workspaces.len());
     for operand in candidate.launches.iter_mut().flat_map(|launch| &mut launch.operands) {
-        if *operand == Operand::Input(0) {
+        if *operand == input {
             *operand = made;
         }
     }
@@ -264,8 +269,8 @@ impl Sum {
         let gemms = Gemm::all(device);
         let better = self.winograd_tile(device);
         let mut fast: Vec<Candidate> = gemms.iter().filter_map(|&g| self.gemm(g)).collect();
-        fast.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device)));
-        fast.extend(self.winograd(6 - better, gemms[0], device));
+        fast.extend(gemms.iter().filter_map(|&g| self.winograd(better, g, device, None)));
+        fast.extend(self.winograd(6 - better, gemms[0], device, None));
         let direct = self.direct();
         // A Winograd convolution multiplies least, and no device is known to prefer another by the same products of matrices. Without one,
         // GPUs want the tiles of `implicit`; on a processor that plays a GPU, which has no workgroup memory, `direct` is twice as fast.
@@ -291,7 +296,7 @@ impl Sum {
         // for F(2,3) and 4 to 5 for F(4,3), whatever the channels: more than the 4 that are allowed, so F(4,3) is left out.
         for tile in Tile::reduced(device) {
             let gemm = Gemm::Tile(tile);
-            let product = self.winograd(2, gemm, device).or_else(|| self.gemm(gemm));
+            let product = self.winograd(2, gemm, device, None).or_else(|| self.gemm(gemm));
             let implicit = self.implicit(tile, false);
             // Cooperative matrices multiply so fast that what Winograd reads and writes more costs more than the products it saves.
             match tile.arithmetic {

@@ -52,15 +52,22 @@ impl Tiling {
 
     /// Tiles of `x` (`h`×`w`, `c` channels) from `first` on to the points, behind `before` channels of rows of `row`.
     fn spread(self, [x, v]: [Operand; 2], source: Source, (first, tiles): (usize, usize)) -> Launch {
-        let Source { h, w, c, row, before, top, left, gradient, half } = source;
+        let Source { h, w, c, row, before, top, left, gradient, half, norm } = source;
         let count = tiles * c / 4;
         let launch = self
             .constants(Launch::new("conv2d/winograd_spread.wgsl"))
             .constant("GRADIENT", gradient.into())
             .constant("HALF", half.into())
             .constant("PATCH", if gradient { self.tile } else { self.tile + 2 })
-            .read(x)
-            .write(v);
+            .constant("NORM", norm.is_some().into())
+            .read(x);
+        let launch = match norm {
+            Some(Normalise { table, silu }) => {
+                launch.constant("SILU", silu.into()).constant("V", 4).read(table)
+            }
+            None => launch,
+        };
+        let launch = launch.write(v);
         [count, first, tiles, c / 4, row / 4, before / 4, h, w, self.down, self.across]
             .into_iter()
             .fold(launch, Launch::word)
@@ -86,6 +93,14 @@ struct Source {
     gradient: bool,
     /// To f16.
     half: bool,
+    norm: Option<Normalise>,
+}
+
+/// What pixels become when they are loaded: `(x − mean)·scale + offset`, and SiLU of it, by the table of `ops::shared::norm`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Normalise {
+    pub(super) table: Operand,
+    pub(super) silu: bool,
 }
 
 /// The tile that needs fewer multiplications; the larger where both need the same.
@@ -112,7 +127,13 @@ impl Sum {
     }
 
     /// 3×3 kernels that neither skip nor spread, with channels in fours.
-    pub(super) fn winograd(&self, tile: usize, gemm: Gemm, device: &Capabilities) -> Option<Candidate> {
+    pub(super) fn winograd(
+        &self,
+        tile: usize,
+        gemm: Gemm,
+        device: &Capabilities,
+        norm: Option<Normalise>,
+    ) -> Option<Candidate> {
         let Size { n, h, w, ho, wo } = self.size;
         let same = (self.kh, self.kw, self.stride, self.dilation) == (3, 3, 1, 1) && self.in_fours();
         let (c_in, c_out) = (self.c1 + self.c2, self.c_out);
@@ -140,7 +161,7 @@ impl Sum {
             let mut before = 0;
             for (i, c) in [self.c1, self.c2].into_iter().enumerate().filter(|&(_, c)| c > 0) {
                 let (top, left) = (self.top, self.left);
-                let source = Source { h, w, c, row: c_in, before, top, left, gradient: false, half };
+                let source = Source { h, w, c, row: c_in, before, top, left, gradient: false, half, norm };
                 launches.push(tiling.spread(
                     [Operand::Input(i), Operand::Workspace(0)],
                     source,
@@ -188,7 +209,13 @@ impl Sum {
 
 impl GradWeight {
     /// The gradient by a 3×3 weight: products of the transformed input and the transformed gradient, summed over tiles.
-    pub(super) fn winograd(&self, tile: usize, gemm: Gemm, device: &Capabilities) -> Option<Candidate> {
+    pub(super) fn winograd(
+        &self,
+        tile: usize,
+        gemm: Gemm,
+        device: &Capabilities,
+        norm: Option<Normalise>,
+    ) -> Option<Candidate> {
         let c = &self.conv;
         let Size { n, h, w, ho, wo } = c.size;
         let same = (c.kh, c.kw, c.geometry.stride, c.geometry.dilation) == (3, 3, 1, 1);
@@ -205,8 +232,8 @@ impl GradWeight {
         for (first, tiles) in tiling.chunks() {
             let mut before = 0;
             for (i, channels) in [c.c1, c.c2].into_iter().enumerate().filter(|&(_, c)| c > 0) {
-                let source =
-                    Source { h, w, c: channels, row: c_in, before, top, left, gradient: false, half: false };
+                let (gradient, half) = (false, false);
+                let source = Source { h, w, c: channels, row: c_in, before, top, left, gradient, half, norm };
                 let operands = [Operand::Input(1 + i), Operand::Workspace(0)];
                 launches.push(tiling.spread(operands, source, (first, tiles)));
                 before += channels;
@@ -222,6 +249,7 @@ impl GradWeight {
                 left: 0,
                 gradient: true,
                 half: false,
+                norm: None,
             };
             launches.push(tiling.spread([Operand::Input(0), Operand::Workspace(1)], source, (first, tiles)));
             let product = Transposed {

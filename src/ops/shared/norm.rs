@@ -153,16 +153,15 @@ pub(in crate::ops) fn statistics(
     [moments, finish]
 }
 
-/// `Output(0) = f((Input(0) − mean)·scale + offset)`.
-pub(in crate::ops) fn apply(io: &Io, silu: bool, table: Operand) -> Launch {
-    let mut launch = Walk::of_elements(io.output(0))
+/// `to = f((from − mean)·scale + offset)` for images of one shape; `from` and `to` may be one.
+pub(in crate::ops) fn apply(x: &Shape, silu: bool, [from, table, to]: [Operand; 3]) -> Launch {
+    let in_place = from == to;
+    let launch = Walk::of_elements(x)
         .launch("shared/norm_apply.wgsl", if silu { 8.0 } else { 3.0 })
         .constant("SILU", silu.into())
-        .constant("IN_PLACE", io.in_place.into());
-    if !io.in_place {
-        launch = launch.read(Operand::Input(0));
-    }
-    launch.read(table).write(Operand::Output(0))
+        .constant("IN_PLACE", in_place.into());
+    let launch = if in_place { launch } else { launch.read(from) };
+    launch.read(table).write(to)
 }
 
 /// The operands of a gradient op: grad_y is input 0 (or output 0 where that took its memory), x input 1, the table input 2.

@@ -1,0 +1,177 @@
+//! A convolution of normalised images that nobody else reads: `y = conv2d(f(group_norm(x)))`, f being SiLU or nothing.
+//!
+//! What stands between the two is no value of the graph: Winograd's first stage makes it of what it loads, or it is written to scratch
+//! memory in front of any kernel, whichever is faster. The gradient makes it once more, from the table of statistics, rather than keep it.
+
+use crate::error::Result;
+use crate::gpu::{Capabilities, DeviceKind};
+use crate::graph::{Candidate, DType, Graph, Io, Node, Op, Operand, Shape, Value};
+use crate::ops::group_norm::{self, GroupNorm, group_norm};
+use crate::ops::shared::norm::{self, Variance, Walk};
+
+use super::gemm::Gemm;
+use super::gradient::{GradInput, GradWeight};
+use super::sum::{FEW, behind};
+use super::winograd::{Normalise, better_tile};
+use super::{Conv, Conv2d, Epilogue, STEM, conv2d};
+
+/// What stands before the sum.
+#[derive(Clone, Copy, Debug)]
+pub struct Prologue {
+    /// `c_in`: factor of each channel.
+    pub weight: Value,
+    /// `c_in`: summand of each channel.
+    pub bias: Value,
+    /// Groups, and whether SiLU follows.
+    pub norm: GroupNorm,
+}
+
+/// `conv2d(group_norm(x))`: `x` is `n h w c_in`, `weight` `c_out c_in kh kw`. Where no kernel gains by it, two ops of their own.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) when an operand does not fit.
+pub fn norm_conv2d(
+    graph: &mut Graph,
+    x: Value,
+    prologue: Prologue,
+    weight: Value,
+    geometry: Conv2d,
+    epilogue: Epilogue,
+) -> Result<Value> {
+    let Prologue { weight: factor, bias: summand, norm } = prologue;
+    let (mut conv, shape) = Conv::checked(graph, x, None, weight, geometry, epilogue.scale)?;
+    if !conv.may_normalise() {
+        let h = group_norm(graph, x, factor, summand, norm)?;
+        return conv2d(graph, h, None, weight, geometry, epilogue);
+    }
+    let [n, c] = group_norm::check(graph, x, factor, summand, norm)?;
+    let mut inputs = conv.operands(graph, x, None, weight, epilogue, &shape)?;
+    inputs.extend([factor, summand]);
+    let table = ([n, 4, c].into(), DType::F32);
+    Ok(graph.push(Normed { conv, norm }, &inputs, &[(shape, DType::F32), table])[0])
+}
+
+impl Conv {
+    /// Whether Winograd is what one would choose, whose first stage can normalise.
+    fn may_normalise(&self) -> bool {
+        let same = (self.kh, self.kw, self.geometry.stride, self.geometry.dilation) == (3, 3, 1, 1);
+        same && self.sum().in_fours() && self.c1 >= FEW && self.c_out >= FEW
+    }
+}
+
+/// `ways` of an op behind a launch that writes all of x normalised, and `inside`, those that normalise what they load, in the written order.
+fn in_order(
+    device: &Capabilities,
+    ways: Vec<Candidate>,
+    inside: impl Iterator<Item = Candidate>,
+    [x, table]: [Operand; 2],
+    (shape, silu): (&Shape, bool),
+) -> Vec<Candidate> {
+    let bytes = 4 * shape.elements() as u64;
+    let written = |way| behind(way, x, bytes, |to| norm::apply(shape, silu, [x, table, to]));
+    let mut all: Vec<Candidate> = ways.into_iter().map(written).collect();
+    let inside = inside.map(|mut way| {
+        way.variant = format!("{} norm inside", way.variant);
+        way
+    });
+    // Each pixel lies in 2.25 tiles. A processor would rather load once more than take 2.25 exponentials; a GPU has arithmetic to spare.
+    let at = if device.kind == DeviceKind::Software { all.len() - 1 } else { 0 };
+    all.splice(at..at, inside);
+    all
+}
+
+/// Inputs are the convolution's, then weight and bias of the norm; outputs y and the table `n 4 c` of `shared::norm`.
+#[derive(Debug)]
+struct Normed {
+    conv: Conv,
+    norm: GroupNorm,
+}
+
+const TABLE: Operand = Operand::Output(1);
+
+impl Op for Normed {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
+        let GroupNorm { groups, norm_eps, silu } = self.norm;
+        let (sum, shape, x) = (self.conv.sum(), io.input(0), Operand::Input(0));
+        let mut ways = sum.ways(device);
+        ways.push(sum.plain(false));
+        let tile = sum.winograd_tile(device);
+        let normalise = Some(Normalise { table: TABLE, silu });
+        let inside = Gemm::all(device).into_iter().filter_map(|g| sum.winograd(tile, g, device, normalise));
+        let mut all = in_order(device, ways, inside, [x, TABLE], (shape, silu));
+        let [walk, _] = Walk::of_sums(shape, device);
+        let last = io.inputs.len() - 1;
+        let affine = Some([last - 1, last].map(Operand::Input));
+        for way in &mut all {
+            let moments = Operand::Workspace(way.workspaces.len());
+            let biased = (Variance::Biased, norm_eps);
+            way.launches.splice(0..0, norm::statistics(x, walk, groups, biased, affine, moments, TABLE));
+            way.workspaces.push(walk.workspace());
+        }
+        all
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        self.conv.flops(io)
+    }
+
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let mut result = vec![None; needs.len()];
+        let Some(grad_y) = grads[0] else { return Ok(result) };
+        let (x, weight, table) = (node.inputs[0], node.inputs[1], node.outputs[1]);
+        let last = needs.len() - 1;
+        let at = [0, last - 1, last];
+        if at.iter().any(|&i| needs[i]) {
+            let op = GradInput { conv: self.conv.clone(), first: 0, c: self.conv.c1 };
+            let shape = graph.shape(x).clone();
+            let grad_h = graph.push1(op, &[grad_y, weight], shape);
+            let affine = [node.inputs[last - 1], node.inputs[last]];
+            let needed = at.map(|i| needs[i]);
+            let computed = group_norm::gradient(graph, self.norm, [grad_h, x, table], affine, needed);
+            at.into_iter().zip(computed).for_each(|(i, gradient)| result[i] = gradient);
+        }
+        if needs[1] {
+            let op = NormedGradWeight { conv: self.conv.clone(), silu: self.norm.silu };
+            let shape = graph.shape(weight).clone();
+            result[1] = Some(graph.push1(op, &[grad_y, x, table], shape));
+        }
+        self.conv.grad_epilogue(graph, node, grad_y, needs, &mut result)?;
+        Ok(result)
+    }
+}
+
+/// The gradient by the weight, from grad_y, x and the table.
+#[derive(Debug)]
+struct NormedGradWeight {
+    conv: Conv,
+    silu: bool,
+}
+
+impl Op for NormedGradWeight {
+    fn stem(&self) -> &'static str {
+        STEM
+    }
+
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
+        let [x, table] = [1, 2].map(Operand::Input);
+        let own = GradWeight { conv: self.conv.clone() };
+        let tile = better_tile(self.conv.size);
+        let normalise = Some(Normalise { table, silu: self.silu });
+        let inside = Gemm::all(device).into_iter().filter_map(|g| own.winograd(tile, g, device, normalise));
+        in_order(device, own.candidates(io, device), inside, [x, table], (io.input(1), self.silu))
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        self.conv.flops(io)
+    }
+}
