@@ -71,7 +71,8 @@ fn in_order(
     let written = |way| behind(way, x, bytes, |to| norm::apply(shape, silu, [x, table, to]));
     let mut all: Vec<Candidate> = ways.into_iter().map(written).collect();
     let inside = inside.map(|mut way| {
-        way.variant = format!("{} norm inside", way.variant);
+        way.variant = format!("{} {}", way.class, way.variant);
+        way.class = "prologue";
         way
     });
     // Each pixel lies in 2.25 tiles. A processor would rather load once more than take 2.25 exponentials; a GPU has arithmetic to spare.
