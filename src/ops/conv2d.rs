@@ -20,7 +20,6 @@ mod gradient;
 mod implicit;
 mod joined;
 mod sum;
-mod tile;
 mod winograd;
 
 /// The geometry of a convolution (a cross-correlation, as in every framework). Zeros lie outside.
