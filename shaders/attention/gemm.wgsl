@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 //!end
 //!for r in 0..8
-    put(image, row + $r, column0, sum${r}_0);
-    put(image, row + $r, column1, sum${r}_1);
+    put(image, row + $r, column0 / 4u, sum${r}_0);
+    put(image, row + $r, column1 / 4u, sum${r}_1);
 //!end
 }

@@ -2,7 +2,7 @@
 // A: m k (k m in MODE 2), B: n k in MODE 0, else k n; C: m n, one of each an image; where the first image's begins, and the distances
 // of its rows and of images, are in E. `rows`: m numbers an image; `weights`: like C. EPILOGUE 0: C = scale·sum; 1: C = exp(scale·sum −
 // rows), the probabilities; 2: C = scale·weights·(sum − rows), the gradient by the logits (Dao et al. 2022, Algorithm 4); 3: C = rows·sum.
-// Called by one invocation for a row and 4 columns.
+// With A_HALF, A is of f16. put() is called by one invocation for a row and a quad of columns.
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
@@ -26,7 +26,11 @@ struct Params {
     scale: f32,
 }
 
+//!if A_HALF
+@group(0) @binding(0) var<storage, read> a: array<vec4<f16>>;
+//!else
 @group(0) @binding(0) var<storage, read> a: array<E>;
+//!end
 @group(0) @binding(1) var<storage, read> b: array<E>;
 //!if EPILOGUE == 0
 @group(0) @binding(2) var<storage, read_write> c: array<E>;
@@ -43,7 +47,8 @@ struct Params {
 //!end
 //!end
 
-fn put(image: u32, row: u32, column: u32, sum: vec4<f32>) {
+fn put(image: u32, row: u32, quad: u32, sum: vec4<f32>) {
+    let column = quad * 4u;
     if row >= p.m || column >= p.n {
         return;
     }

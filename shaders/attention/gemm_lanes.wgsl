@@ -13,8 +13,8 @@ fn main(
     let at = (group.x + p.origin.x) * 4u + subgroup;
     // Broadcasts want every invocation: a tile behind the last computes the last once more and writes nothing.
     let tile = min(at, p.tiles - 1u);
-    let wanted = (tile % p.tiles_n * 8u + lane) * 4u;
-    let column = min(wanted, p.n - 4u);
+    let wanted = tile % p.tiles_n * 8u + lane;
+    let column = min(wanted * 4u, p.n - 4u);
     let first = tile / p.tiles_n % p.tiles_m * 32u;
     let image = tile / (p.tiles_n * p.tiles_m);
     let a_image = p.a_first + image * p.a_image;

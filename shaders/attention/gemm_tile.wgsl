@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 //!for c in 0..2
     {
-        let column = (first_n + across + ${c}u * (COLUMNS / 2u)) * 4u;
+        let column = first_n + across + ${c}u * (COLUMNS / 2u);
 //!for h in 0..2
 //!for r in 0..4
         put(image, first_m + (down + ${h}u * (ROWS / 2u)) * 4u + ${r}u, column, sum${h*4+r}_$c);

@@ -1,18 +1,33 @@
-// Exponentials of each row in place, the logarithm of their sum, and the factor that makes them probabilities.
-// x: rows of `size` elements E, from row `first` on of all; lse: one number for each of all rows; factors: one for each row here.
-// lse = max + ln Σ exp(x − max); x = exp(x − max); factor = 1/Σ exp(x − max), which the product with the values applies.
+// Exponentials of each row, the logarithm of their sum, and the factor that makes them probabilities: in place, or into `halves` of f16 (HALF).
+// x, halves: rows of `size` elements E, from row `first` on of all; lse: one number for each of all rows; factors: one for each row here.
+// lse = max + ln Σ exp(x − max); x or halves = UNIT·exp(x − max); factor = 1/(UNIT·Σ exp(x − max)), which the product with the values applies.
 // A workgroup owns one row, an invocation every 64th element E of it.
 //!use shared/element.wgsl
+//!if HALF
+enable f16;
+// Lifts what counts above 6e-5, below which f16 loses bits, and on some devices all; the largest stays below its 65,504.
+const UNIT: f32 = 32768.0;
+//!else
+const UNIT: f32 = 1.0;
+//!end
+
 struct Params {
     origin: vec4<u32>,
     size: u32,
     first: u32,
 }
 
+//!if HALF
+@group(0) @binding(0) var<storage, read> x: array<E>;
+//!else
 @group(0) @binding(0) var<storage, read_write> x: array<E>;
+//!end
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(2) var<storage, read_write> factors: array<f32>;
-@group(0) @binding(3) var<uniform> p: Params;
+//!if HALF
+@group(0) @binding(3) var<storage, read_write> halves: array<vec4<f16>>;
+//!end
+@group(0) @binding(3 + HALF) var<uniform> p: Params;
 
 var<workgroup> shared_max: array<f32, 64>;
 var<workgroup> shared_sum: array<f32, 64>;
@@ -44,7 +59,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = E();
     for (var i = lane; i < p.size; i += 64u) {
         let value = exp(x[base + i] - top);
+//!if HALF
+        halves[base + i] = vec4<f16>(UNIT * value);
+//!else
         x[base + i] = value;
+//!end
         sum += value;
     }
 //!if V == 4
@@ -61,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if lane == 0u {
         let total = shared_sum[0];
-        factors[row] = 1.0 / total;
+        factors[row] = 1.0 / (UNIT * total);
         lse[p.first + row] = top + log(total);
     }
 }

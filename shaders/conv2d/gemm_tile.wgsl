@@ -23,7 +23,7 @@ struct Params {
 //!end
 }
 
-//!use conv2d/tile.wgsl
+//!use shared/tile.wgsl
 //!if A_HALF
 alias Source = Four;
 //!else
@@ -48,9 +48,10 @@ fn main(
 ) {
     let tile = group.x + p.origin.x;
     let first_n = tile % p.tiles_n * COLUMNS;
+    let end_n = p.n;
     let first_m = tile / p.tiles_n % p.tiles_m * BM;
     let z = tile / (p.tiles_n * p.tiles_m);
-//!use conv2d/tile_sums.wgsl
+//!use shared/tile_sums.wgsl
     let steps0 = (p.k0 + QUADS - 1u) / QUADS;
     let steps = steps0 + (p.k1 + QUADS - 1u) / QUADS;
     for (var step = 0u; step < steps; step++) {
@@ -87,7 +88,7 @@ fn main(
         }
         // Part the writes of the tiles from their reads.
         workgroupBarrier();
-//!use conv2d/tile_multiply.wgsl
+//!use shared/tile_multiply.wgsl
     }
-//!use conv2d/tile_put.wgsl
+//!use shared/tile_put.wgsl
 }

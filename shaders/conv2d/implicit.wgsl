@@ -23,7 +23,7 @@ struct Params {
 //!end
 }
 
-//!use conv2d/tile.wgsl
+//!use shared/tile.wgsl
 @group(0) @binding(0) var<storage, read> source0: array<vec4<f32>>;
 //!if SECOND
 @group(0) @binding(1) var<storage, read> source1: array<vec4<f32>>;
@@ -48,6 +48,7 @@ fn main(
 ) {
     let tile = group.x + p.origin.x;
     let first_n = tile % TILES_N * COLUMNS;
+    let end_n = p.n;
     let first_m = tile / TILES_N % p.tiles_m * BM;
     let z = tile / (TILES_N * p.tiles_m);
     // The pixels that this invocation loads, and where their surroundings begin; divided here, once.
@@ -64,7 +65,7 @@ fn main(
     let ix$t = i32(pixel$t % WO * STRIDE) - LEFT;
 //!end
 //!end
-//!use conv2d/tile_sums.wgsl
+//!use shared/tile_sums.wgsl
     let begin = z * p.steps;
     let end = min(begin + p.steps, STEPS);
     var at_channels = begin % STEPS_TAP;
@@ -119,7 +120,7 @@ fn main(
         }
         // Part the writes of the tiles from their reads.
         workgroupBarrier();
-//!use conv2d/tile_multiply.wgsl
+//!use shared/tile_multiply.wgsl
         at_channels++;
         if at_channels == STEPS_TAP {
             at_channels = 0u;
@@ -130,5 +131,5 @@ fn main(
             }
         }
     }
-//!use conv2d/tile_put.wgsl
+//!use shared/tile_put.wgsl
 }

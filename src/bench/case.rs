@@ -46,7 +46,8 @@ impl Group {
     /// The goldens allow an op 2e-5 in f32, so two correct kernels may differ by 4e-5; through a block or a network errors add up.
     /// Kernels that round to f16 (`reduced`) round both operands of each product by up to 2⁻¹¹. The errors of a sum are random, as its
     /// terms are, so their share of the largest output is some 2⁻¹¹ whatever the number of terms; 4 times that leaves room for the
-    /// transform of a Winograd convolution. The two convolutions of a block add up, the hundred of a network as a random walk.
+    /// transform of a Winograd convolution, and for the two products of attention where scores are of order 1. The two convolutions of a
+    /// block add up, the hundred of a network as a random walk.
     pub fn tolerance(self, reduced: bool) -> f64 {
         match self {
             Self::Kernel if reduced => 4.0 * F16,

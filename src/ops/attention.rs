@@ -4,6 +4,11 @@
 //! by subgroups, by tiles in workgroup memory, or by neither for every shape; at these widths (c of 128 and more) that is bound by
 //! arithmetic, not by the traffic of the scores. `online` never stores scores and takes every shape. The backward pass computes
 //! probabilities again from the logarithm of each row's sum.
+//!
+//! `half` and `cooperative`, taken by name only, are `scores` with the operands of both products rounded to f16. Scores stay f32 until their
+//! row's maximum is off; their exponentials, none above 1, are stored in f16. Statistics and sums are f32. Rounding q and k moves a score by
+//! some 2⁻¹¹ of its size: a probability by as much where scores are of order 1, by percents where they reach hundreds. Gradients are not for
+//! f16, which holds nothing above 65,504 and little below 6e-8.
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
@@ -91,12 +96,13 @@ impl Size {
 
     /// An operand of which an image is `positions` rows of `c`, as activations are.
     fn dense(self, operand: Operand) -> Matrix {
-        Matrix { operand, first: 0, line: self.c, image: self.positions * self.c }
+        Matrix { operand, first: 0, line: self.c, image: self.positions * self.c, half: false }
     }
 
     /// The scores of a group of images in scratch memory.
     fn square(self, operand: Operand) -> Matrix {
-        Matrix { operand, first: 0, line: self.positions, image: self.positions * self.positions }
+        let image = self.positions * self.positions;
+        Matrix { operand, first: 0, line: self.positions, image, half: false }
     }
 
     /// Sizes of a product whose result is as large as the scores, and of one whose result is as large as y.
@@ -116,6 +122,8 @@ impl Attention {
         let y = size.dense(Operand::Output(0));
         let scores = size.square(Operand::Workspace(0));
         let factors = Operand::Workspace(1);
+        let halves = gemm.arithmetic().is_reduced().then_some(Operand::Workspace(2));
+        let weights = halves.map_or(scores, |halves| Matrix { half: true, ..size.square(halves) });
         let mut launches = Vec::new();
         for &(first, images) in groups {
             let product = |mode, epilogue, [a, b, c]: [Matrix; 3]| {
@@ -123,29 +131,35 @@ impl Attention {
             };
             let scale = Epilogue::Scale(size.scale());
             launches.push(product(Mode::Nt, scale, [q.from(first), k.from(first), scores]));
-            launches.push(softmax(size, gemm, first, images, [scores.operand, factors]));
+            launches.push(softmax(size, gemm, [first, images], [scores.operand, factors], halves));
             let rows = Epilogue::Rows { rows: (factors, 0) };
-            launches.push(product(Mode::Nn, rows, [scores, v.from(first), y.from(first)]));
+            launches.push(product(Mode::Nn, rows, [weights, v.from(first), y.from(first)]));
         }
         let most = groups.first().map_or(0, |g| g.1) as u64;
-        let workspaces = vec![most * size.scores(), 4 * most * size.positions as u64];
-        let mut candidate = Candidate::plain(launches).with_workspaces(workspaces);
-        candidate.class = "scores";
-        candidate.variant = gemm.name();
-        candidate
+        let mut workspaces = vec![most * size.scores(), 4 * most * size.positions as u64];
+        workspaces.extend(halves.map(|_| most * size.scores() / 2));
+        let (class, variant) = gemm.name("scores");
+        let arithmetic = gemm.arithmetic();
+        Candidate { class, variant, arithmetic, ..Candidate::plain(launches) }.with_workspaces(workspaces)
     }
 }
 
-/// Scores of `images` images from `first` on become exponentials; the factors make them probabilities.
-fn softmax(size: Size, gemm: Gemm, first: usize, images: usize, [scores, factors]: [Operand; 2]) -> Launch {
+/// Scores of `images` images from `first` on become exponentials, where they are or as `halves` in f16; the factors make them probabilities.
+fn softmax(
+    size: Size,
+    gemm: Gemm,
+    [first, images]: [usize; 2],
+    [scores, factors]: [Operand; 2],
+    halves: Option<Operand>,
+) -> Launch {
     let width = lanes(size.positions);
     let rows = images * size.positions;
     let launch = |shader| {
-        Launch::new(shader)
-            .constant("V", width)
-            .write(scores)
-            .write(Operand::Output(1))
-            .write(factors)
+        let launch = Launch::new(shader).constant("V", width).constant("HALF", halves.is_some().into());
+        let launch = if halves.is_some() { launch.read(scores) } else { launch.write(scores) };
+        halves
+            .into_iter()
+            .fold(launch.write(Operand::Output(1)).write(factors), Launch::write)
             .word(size.positions / width)
             .word(first * size.positions)
             .flops((4 * rows * size.positions) as f64)
@@ -172,7 +186,8 @@ impl Op for Attention {
             .write(Operand::Output(1));
         let online = Candidate { class: "online", ..Candidate::plain(vec![online]) };
         let Some(groups) = size.groups(device) else { return vec![online] };
-        let gemms = Gemm::all(size.positions, size.c, device);
+        let mut gemms = Gemm::all(size.positions, size.c, device);
+        gemms.extend(Gemm::reduced(size.positions, size.c, device));
         gemms.into_iter().map(|gemm| Self::scores(size, &groups, gemm)).chain([online]).collect()
     }
 
@@ -261,10 +276,8 @@ impl Gradient {
         let scores = groups.first().map_or(0, |g| g.1) as u64 * size.scores();
         let rows = (4 * size.n * size.positions) as u64;
         let second = if by_logits { scores } else { 0 };
-        let mut candidate = Candidate::plain(launches).with_workspaces(vec![rows, scores, second]);
-        candidate.class = "scores";
-        candidate.variant = gemm.name();
-        candidate
+        let (class, variant) = gemm.name("scores");
+        Candidate { class, variant, ..Candidate::plain(launches) }.with_workspaces(vec![rows, scores, second])
     }
 
     fn online(&self, size: Size) -> Candidate {

@@ -22,7 +22,6 @@ mod implicit;
 mod joined;
 mod normed;
 mod sum;
-mod tile;
 mod winograd;
 
 /// The geometry of a convolution (a cross-correlation, as in every framework). Zeros lie outside.

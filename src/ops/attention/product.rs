@@ -1,8 +1,9 @@
 //! The products of matrices in attention and in its gradient, one for each image.
 
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Launch, Operand};
+use crate::graph::{Arithmetic, Launch, Operand};
 use crate::ops::lanes;
+use crate::ops::shared::tile::Tile;
 
 /// A matrix of each image inside a tensor, in elements.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Matrix {
     pub(super) line: usize,
     /// From image to image.
     pub(super) image: usize,
+    /// Whether it is stored in f16.
+    pub(super) half: bool,
 }
 
 impl Matrix {
@@ -66,6 +69,8 @@ pub(super) enum Gemm {
     Lanes,
     /// By square tiles of this size in workgroup memory: for GPUs.
     Tile(usize),
+    /// By tiles in workgroup memory of operands rounded to f16, not for `Tn`.
+    Reduced(Tile),
     /// Without workgroup memory, for every shape.
     Plain,
 }
@@ -84,25 +89,46 @@ impl Gemm {
         }
     }
 
-    /// For the tuner's record.
-    pub(super) fn name(self) -> String {
+    /// Those that round to f16, for the same products.
+    pub(super) fn reduced(positions: usize, c: usize, device: &Capabilities) -> Vec<Self> {
+        match positions.is_multiple_of(4) && c.is_multiple_of(4) {
+            true => Tile::reduced(device).into_iter().map(Self::Reduced).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Class and variant, for the tuner's record, of a candidate of the class `own` unless its products round to f16.
+    pub(super) fn name(self, own: &'static str) -> (&'static str, String) {
         match self {
-            Self::Lanes => "lanes".into(),
-            Self::Tile(size) => format!("tile{size}"),
-            Self::Plain => String::new(),
+            Self::Lanes => (own, "lanes".into()),
+            Self::Tile(size) => (own, format!("tile{size}")),
+            Self::Reduced(tile) => (tile.class(own), tile.variant(own)),
+            Self::Plain => (own, String::new()),
+        }
+    }
+
+    /// What is multiplied.
+    pub(super) fn arithmetic(self) -> Arithmetic {
+        match self {
+            Self::Reduced(tile) => tile.arithmetic,
+            Self::Lanes | Self::Tile(_) | Self::Plain => Arithmetic::Single,
         }
     }
 
     pub(super) fn launch(self, product: Product) -> Launch {
         let Product { mode, epilogue, images, sizes: [m, n, k], a, b, c } = product;
-        let (launch, tile, tiles_of_group) = match self {
-            Self::Lanes => (Launch::new("attention/gemm_lanes.wgsl"), 32, 4),
+        let (launch, [rows_of_tile, columns_of_tile], tiles_of_group) = match self {
+            Self::Lanes => (Launch::new("attention/gemm_lanes.wgsl"), [32; 2], 4),
             Self::Tile(size) => {
                 let launch =
                     Launch::new("attention/gemm_tile.wgsl").constant("BM", size).constant("BN", size);
-                (launch, size, 1)
+                (launch, [size; 2], 1)
             }
-            Self::Plain => (Launch::new("attention/gemm.wgsl"), 64, 1),
+            Self::Reduced(tile) => {
+                let launch = tile.constants(Launch::new("attention/gemm_half.wgsl"));
+                (launch, [tile.rows, tile.columns], 1)
+            }
+            Self::Plain => (Launch::new("attention/gemm.wgsl"), [64; 2], 1),
         };
         let (kind, scale, rows, weights) = match epilogue {
             Epilogue::Scale(scale) => (0, scale, None, None),
@@ -111,11 +137,15 @@ impl Gemm {
             Epilogue::Rows { rows } => (3, 1.0, Some(rows), None),
         };
         let v = [m, n, k].into_iter().map(lanes).min().unwrap_or(1);
-        let mut launch = launch.constant("V", v).constant("MODE", mode as usize).constant("EPILOGUE", kind);
+        let mut launch = launch
+            .constant("V", v)
+            .constant("MODE", mode as usize)
+            .constant("EPILOGUE", kind)
+            .constant("A_HALF", a.half.into());
         for operand in [Some(a.operand), Some(b.operand), rows.map(|r| r.0), weights].into_iter().flatten() {
             launch = launch.read(operand);
         }
-        let (tiles_m, tiles_n) = (m.div_ceil(tile), n.div_ceil(tile));
+        let (tiles_m, tiles_n) = (m.div_ceil(rows_of_tile), n.div_ceil(columns_of_tile));
         let tiles = images * tiles_m * tiles_n;
         let in_units = [a, b, c].into_iter().flat_map(|at| [at.first / v, at.line / v, at.image / v]);
         [tiles, tiles_m, tiles_n, m, n, k]

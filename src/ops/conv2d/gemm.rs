@@ -2,9 +2,9 @@
 
 use crate::gpu::{Capabilities, DeviceKind};
 use crate::graph::{Arithmetic, Candidate, Launch, Operand};
+use crate::ops::shared::tile::Tile;
 
 use super::sum::{Has, Size, Sum};
-use super::tile::Tile;
 
 /// How matrices are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use crate::graph::{Candidate, Io, Launch, Op, Operand};
 
 use super::gemm::{Gemm, Transposed};
 use super::sum::{FEW, Has, Layout, Size, Sum, behind};
-use super::tile::Tile;
 use super::winograd::better_tile;
 use super::{Conv, Conv2d, STEM};
+use crate::ops::shared::tile::Tile;
 use crate::ops::{flat_groups, lanes};
 
 /// The gradient by one input: `c` channels from `first` on.

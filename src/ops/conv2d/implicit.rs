@@ -2,10 +2,10 @@
 
 use crate::gpu::{Capabilities, Const};
 use crate::graph::{Candidate, Launch, Operand};
+use crate::ops::shared::tile::Tile;
 
 use super::gradient::{GradWeight, chunks};
 use super::sum::{Has, Size, Sum};
-use super::tile::Tile;
 
 /// Bytes of the parts of a split sum: those of some images, which a cache holds and which keep a GPU at work.
 const WORKSPACE: usize = 4 << 20;

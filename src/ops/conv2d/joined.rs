@@ -10,11 +10,11 @@ use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape
 use crate::ops::column_sum::column_sum;
 use crate::ops::concat::part;
 use crate::ops::elementwise;
+use crate::ops::shared::tile::Tile;
 
 use super::gemm::Gemm;
 use super::gradient::GradWeight;
 use super::sum::{Has, Place, Sum};
-use super::tile::Tile;
 use super::{Conv, STEM, dense};
 
 /// `cat(x·w_iᵀ + b_i)` over `layers` (w_i `c_i c_in`, b_i `c_i`): x is `rows c_in`, the result `rows Σc_i`. Widths are multiples of 4.

@@ -2,10 +2,10 @@
 
 use crate::gpu::{Capabilities, Const, DeviceKind};
 use crate::graph::{Arithmetic, Candidate, Launch, Operand, Value};
+use crate::ops::shared::tile::Tile;
 
 use super::Epilogue;
 use super::gemm::Gemm;
-use super::tile::Tile;
 
 /// Fewer channels than this go to the direct kernel unless a measurement says otherwise.
 pub(super) const FEW: usize = 16;

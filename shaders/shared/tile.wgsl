@@ -1,6 +1,7 @@
 // A product of matrices by tiles in workgroup memory, shared by the files that load the tiles: here the tiles, in tile_sums.wgsl the
 // sums of an invocation, in tile_multiply.wgsl what a pair of tiles adds to them, in tile_put.wgsl what becomes of them. The file that
-// uses these has `lane`, `first_m` (row), `first_n` (quad of columns) and `z`, and put() of gemm_epilogue.wgsl.
+// uses these has `lane`, `first_m` (row), `first_n` and `end_n` (quads of columns), `z` (matrix of a batch), and the put() of its op's
+// gemm_epilogue.wgsl, which leaves out the rows that there are not.
 // a: BM rows × BK channels; b: BK channels × BN columns. HALF: both in f16, the sums in f32 all the same. Without COOP an invocation owns
 // 8 rows × QN quads of columns, DOWN and ACROSS apart. With it a subgroup owns ACC_M × ACC_N cooperative matrices of COOP × COOP.
 //!if HALF

@@ -1,36 +1,36 @@
-//! Tiles of matrix products in workgroup memory: what `shaders/conv2d/tile.wgsl` is told.
+//! Tiles of matrix products in workgroup memory: what `shaders/shared/tile.wgsl` is told.
 
 use crate::gpu::{Capabilities, DeviceKind};
 use crate::graph::{Arithmetic, Launch};
 
 /// A tile of a product, and what its operands are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tile {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) arithmetic: Arithmetic,
+pub(in crate::ops) struct Tile {
+    pub rows: usize,
+    pub columns: usize,
+    pub arithmetic: Arithmetic,
     /// Invocations of the device's largest subgroups, which own cooperative matrices.
     subgroup: usize,
 }
 
 impl Tile {
     /// For integrated GPUs, whose cores hold few registers and little workgroup memory.
-    pub(super) const SMALL: Self = Self::of(32, 64);
-    pub(super) const MEDIUM: Self = Self::of(64, 64);
+    pub const SMALL: Self = Self::of(32, 64);
+    pub const MEDIUM: Self = Self::of(64, 64);
     /// For discrete GPUs: most products for each number that is read.
-    pub(super) const LARGE: Self = Self::of(128, 128);
+    pub const LARGE: Self = Self::of(128, 128);
 
     const fn of(rows: usize, columns: usize) -> Self {
         Self { rows, columns, arithmetic: Arithmetic::Single, subgroup: 32 }
     }
 
     /// The same with operands of f16.
-    pub(super) fn half(self) -> Self {
+    pub fn half(self) -> Self {
         Self { arithmetic: Arithmetic::Half, ..self }
     }
 
     /// The same by cooperative matrices: the device's, or where it has none those of Vulkan, so that what is lacking can be said.
-    pub(super) fn cooperative(self, device: &Capabilities) -> Self {
+    pub fn cooperative(self, device: &Capabilities) -> Self {
         let arithmetic = Arithmetic::Cooperative(device.cooperative.unwrap_or(16));
         let subgroup = device.subgroups.map_or(32, |(_, largest)| largest as usize);
         Self { arithmetic, subgroup, ..self }
@@ -38,7 +38,7 @@ impl Tile {
 
     /// The tiles for a product, the heuristic's choice first. Discrete GPUs live on the large one, which reads least; where it would cover
     /// more columns than there are, and on integrated GPUs, smaller ones leave fewer invocations idle and keep more groups at once.
-    pub(super) fn all(columns: usize, device: &Capabilities) -> [Self; 3] {
+    pub fn all(columns: usize, device: &Capabilities) -> [Self; 3] {
         match device.kind {
             DeviceKind::Discrete | DeviceKind::Virtual if columns > 64 => {
                 [Self::LARGE, Self::MEDIUM, Self::SMALL]
@@ -50,7 +50,7 @@ impl Tile {
 
     /// Those that round to f16. A large tile of cooperative matrices takes more workgroup memory than every device has; a software
     /// device, where they are there to be tested, is spared the large tile of f16.
-    pub(super) fn reduced(device: &Capabilities) -> Vec<Self> {
+    pub fn reduced(device: &Capabilities) -> Vec<Self> {
         let mut all = vec![Self::MEDIUM.half()];
         if device.kind != DeviceKind::Software {
             all.push(Self::LARGE.half());
@@ -62,7 +62,7 @@ impl Tile {
         all
     }
 
-    pub(super) fn name(self) -> String {
+    pub fn name(self) -> String {
         match self {
             Self { rows, columns, .. } if rows == columns => format!("tile{rows}"),
             Self { rows, columns, .. } => format!("tile{rows}x{columns}"),
@@ -70,7 +70,7 @@ impl Tile {
     }
 
     /// The class of a candidate whose products these are: its own, unless they round.
-    pub(super) fn class(self, own: &'static str) -> &'static str {
+    pub fn class(self, own: &'static str) -> &'static str {
         match self.arithmetic {
             Arithmetic::Single => own,
             Arithmetic::Half => "half",
@@ -79,7 +79,7 @@ impl Tile {
     }
 
     /// What tells it from others of its class.
-    pub(super) fn variant(self, own: &'static str) -> String {
+    pub fn variant(self, own: &'static str) -> String {
         match self.arithmetic {
             Arithmetic::Single => self.name(),
             Arithmetic::Half | Arithmetic::Cooperative(_) => format!("{own} {}", self.name()),
@@ -87,7 +87,7 @@ impl Tile {
     }
 
     /// Bytes of a stored operand's element.
-    pub(super) fn element(self) -> u64 {
+    pub fn element(self) -> u64 {
         if self.arithmetic.is_reduced() { 2 } else { 4 }
     }
 
@@ -101,16 +101,16 @@ impl Tile {
     }
 
     /// Channels of a step. Cooperative matrices are through with 16 too soon to be worth two barriers.
-    pub(super) fn channels(self) -> usize {
+    pub fn channels(self) -> usize {
         if matches!(self.arithmetic, Arithmetic::Cooperative(_)) { 32 } else { 16 }
     }
 
     /// Quads of a step's channels that an invocation loads.
-    pub(super) fn loads(self) -> usize {
+    pub fn loads(self) -> usize {
         self.rows * self.channels() / 4 / self.threads()
     }
 
-    pub(super) fn constants(self, launch: Launch) -> Launch {
+    pub fn constants(self, launch: Launch) -> Launch {
         let threads = self.threads();
         let launch = launch
             .constant("BM", self.rows)
