@@ -17,6 +17,7 @@ mod schedule;
 mod shape;
 mod timing;
 mod trace;
+mod trial;
 mod tuner;
 
 pub use arithmetic::Arithmetic;

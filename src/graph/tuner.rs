@@ -1,27 +1,24 @@
 //! Chooses kernels by timing them on the device, once per op and shapes, and remembers what was fastest.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::choice::Choice;
-use super::op::{Candidate, Io, Launch, Operand, Tensor};
-use super::schedule::{DISPATCH_BUDGET, cut};
+use super::op::{Candidate, Io, Tensor};
+use super::trial::Trial;
 use crate::error::Result;
-use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Kernel, TuningCache};
+use crate::gpu::{Gpu, TuningCache};
 
 /// An op with fewer floating-point operations an image than this is not worth timing.
 const LIGHT: f64 = 1e6;
 /// What all timing of one process may take, unless the caller says otherwise.
 const BUDGET: Duration = Duration::from_secs(60);
-/// A candidate is timed for about this long, and at most so often.
-const EACH: Duration = Duration::from_millis(20);
-const REPEATS: usize = 8;
-/// A candidate that takes more than so many times what the best one takes is given up.
-const REACH: f64 = 2.0;
-/// Into how many parts the kernel with most of its work is cut to see that, and what a wait may take, in seconds.
-const PARTS: u32 = 8;
-const MARGIN: f64 = 1e-3;
+/// A candidate that took more than `FAR` times what the fastest did, `HOPELESS` ops in a row that had one first choice, is not tried again: on
+/// some drivers its compilation is what tuning takes most of its time for.
+const FAR: f64 = 4.0;
+const HOPELESS: u32 = 2;
 
 /// Times the candidates of heavy ops. Clones share what is known.
 ///
@@ -41,7 +38,9 @@ struct Inner {
 }
 
 struct State {
-    known: std::collections::BTreeMap<String, String>,
+    known: BTreeMap<String, String>,
+    /// How many ops in a row a candidate was far behind, by its name and that of the first choice.
+    far: BTreeMap<String, u32>,
     /// What is left of the budget.
     left: Duration,
     /// Ops that were timed in this process.
@@ -66,7 +65,7 @@ impl Tuner {
     }
 
     fn with_cache(gpu: &Gpu, budget: Duration, cache: TuningCache) -> Self {
-        let state = State { known: cache.load(), left: budget, timed: 0 };
+        let state = State { known: cache.load(), far: BTreeMap::new(), left: budget, timed: 0 };
         let inner = Inner { gpu: gpu.clone(), cache, state: Mutex::new(state) };
         Self { inner: Arc::new(inner), reduced: Vec::new() }
     }
@@ -116,152 +115,47 @@ impl Inner {
         }
         tracing::info!("timing the kernels of {key}");
         let start = Instant::now();
-        let fastest = self.fastest(io, candidates);
-        state.left = state.left.saturating_sub(start.elapsed());
-        let Ok(index) = fastest else { return 0 };
-        state.timed += 1;
-        state.known.insert(key, candidates[index].name());
-        self.cache.save(&state.known);
-        index
-    }
-
-    fn fastest(&self, io: &Io, candidates: &[&Candidate]) -> Result<usize> {
         // One output at a time is never fastest for a heavy op, and slow enough to spend the budget.
         let worth = |c: &Candidate| c.class != "plain" || candidates.len() <= 2;
-        let rivals: Vec<(usize, &Candidate)> =
-            candidates.iter().copied().enumerate().filter(|(_, c)| worth(c)).collect();
-        // All at once, since compilation takes all cores.
-        let kernels: Vec<_> = rivals.iter().flat_map(|(_, c)| &c.launches).map(|l| &l.kernel).collect();
-        self.gpu.pipelines(&kernels)?;
-        let mut memory = Memory::of(&self.gpu, io)?;
-        let mut best = (0, Duration::MAX);
-        for (index, candidate) in rivals {
-            memory.fit(&self.gpu, candidate)?;
-            let time = self.time(candidate, &memory, best.1)?;
-            tracing::debug!("{}: {time:?}", candidate.name());
-            if let Some(time) = time.filter(|&time| time < best.1) {
+        let against = |c: &Candidate| format!("{stem}: {} against {}", c.name(), candidates[0].name());
+        let rivals: Vec<(usize, &Candidate)> = (0..)
+            .zip(candidates.iter().copied())
+            .filter(|(_, c)| worth(c) && state.far.get(&against(c)).is_none_or(|&times| times < HOPELESS))
+            .collect();
+        let seconds = self.seconds(io, &rivals);
+        state.left = state.left.saturating_sub(start.elapsed());
+        let Ok(seconds) = seconds else { return 0 };
+        let mut best = (0, f64::INFINITY);
+        for (&(index, _), &time) in rivals.iter().zip(&seconds) {
+            if time < best.1 {
                 best = (index, time);
             }
         }
-        Ok(best.0)
+        for ((_, candidate), time) in rivals.iter().zip(seconds) {
+            let times = state.far.entry(against(candidate)).or_default();
+            *times = if time > FAR * best.1 { *times + 1 } else { 0 };
+        }
+        state.timed += 1;
+        state.known.insert(key, candidates[best.0].name());
+        self.cache.save(&state.known);
+        best.0
     }
 
-    /// The shortest of some runs; none where it is out of the reach of `best`, which takes about as long as `best` to find out.
-    fn time(&self, candidate: &Candidate, memory: &Memory, best: Duration) -> Result<Option<Duration>> {
-        let step = self.dispatches(&candidate.launches, memory, 1)?;
-        // Some drivers compile where a kernel is first run.
-        self.gpu.submit(step.iter().map(|part| &part.one))?;
-        self.gpu.wait()?;
-        let reach = REACH * best.as_secs_f64();
-        if !self.is_near(candidate, memory, reach)? {
-            return Ok(None);
-        }
-        let begun = Instant::now();
-        let mut shortest = Duration::MAX;
-        for _ in 0..REPEATS {
-            let start = Instant::now();
-            self.gpu.submit(step.iter().map(|part| &part.whole))?;
-            self.gpu.wait()?;
-            shortest = shortest.min(start.elapsed());
-            if begun.elapsed() > EACH || shortest.as_secs_f64() > reach {
-                break;
-            }
-        }
-        Ok(Some(shortest))
-    }
-
-    /// Whether the kernel with most of the work comes to its end within `reach` seconds, seen from one part of it after the other.
-    fn is_near(&self, candidate: &Candidate, memory: &Memory, reach: f64) -> Result<bool> {
-        let work = |kernel: &Kernel| -> f64 {
-            candidate.launches.iter().filter(|l| l.kernel == *kernel).map(|l| l.flops).sum()
-        };
-        let kernels = candidate.launches.iter().map(|l| &l.kernel);
-        let Some(heavy) = kernels.max_by(|a, b| work(a).total_cmp(&work(b))) else { return Ok(true) };
-        let launches: Vec<Launch> =
-            candidate.launches.iter().filter(|l| l.kernel == *heavy).cloned().collect();
-        let parts = self.dispatches(&launches, memory, PARTS.div_ceil(launches.len() as u32))?;
-        let start = Instant::now();
-        for (done, part) in (1..).zip(&parts) {
-            self.gpu.submit([&part.whole])?;
-            self.gpu.wait()?;
-            // One part more than was run, and a wait, for what else the machine does.
-            let allowed = reach * f64::from(done + 1) / parts.len() as f64 + MARGIN;
-            if start.elapsed().as_secs_f64() > allowed {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// `launches` in at least `parts` parts each, and cut as a plan cuts what it has not measured yet.
-    fn dispatches(&self, launches: &[Launch], memory: &Memory, parts: u32) -> Result<Vec<Part>> {
-        let kernels: Vec<_> = launches.iter().map(|l| &l.kernel).collect();
-        let pipelines = self.gpu.pipelines(&kernels)?;
+    /// What each of `rivals` takes.
+    fn seconds(&self, io: &Io, rivals: &[(usize, &Candidate)]) -> Result<Vec<f64>> {
+        // All at once, since compilation takes all cores.
+        let launches = rivals.iter().flat_map(|(_, c)| &c.launches);
+        self.gpu.pipelines(&launches.map(|l| &l.kernel).collect::<Vec<_>>())?;
+        let mut trial = Trial::new(&self.gpu, io)?;
+        let mut best = f64::INFINITY;
         let mut all = Vec::new();
-        for (launch, pipeline) in launches.iter().zip(&pipelines) {
-            let bindings: Vec<Binding> = launch.operands.iter().map(|o| memory.find(o)).collect();
-            let needed = (launch.flops / 50e9 / DISPATCH_BUDGET.as_secs_f64()).ceil().clamp(1.0, 64.0);
-            for (origin, extent) in cut(launch.grid, parts.max(needed as u32)) {
-                let mut words = vec![origin[0], origin[1], origin[2], 0];
-                words.extend(&launch.uniform);
-                let block = self.gpu.uniform_buffer("tuning", 4 * words.len() as u64)?;
-                words.resize(words.len().next_multiple_of(4), 0);
-                self.gpu.write(&block, 0, bytemuck::cast_slice(&words))?;
-                let dispatch = |grid| self.gpu.dispatch(pipeline, &bindings, &block.whole(), grid);
-                all.push(Part { one: dispatch([1; 3]), whole: dispatch(extent) });
-            }
+        for (_, candidate) in rivals {
+            let time = trial.seconds(candidate, best)?;
+            tracing::debug!("{}: {time} s", candidate.name());
+            best = best.min(time);
+            all.push(time);
         }
         Ok(all)
-    }
-}
-
-/// A part of a launch, and its first workgroup alone.
-struct Part {
-    one: Dispatch,
-    whole: Dispatch,
-}
-
-/// The memory of an op that is timed. It holds zeros, which take as long as other numbers, and what a candidate prepares is not prepared.
-struct Memory {
-    inputs: Vec<Buffer>,
-    outputs: Vec<Buffer>,
-    /// At least what a candidate asks for; candidates share them, since fresh memory is slow.
-    workspaces: Vec<Buffer>,
-    prepared: Vec<Buffer>,
-}
-
-impl Memory {
-    fn of(gpu: &Gpu, io: &Io) -> Result<Self> {
-        let all = |tensors: &[Tensor]| -> Result<Vec<Buffer>> {
-            tensors.iter().map(|t| gpu.buffer("tuning", t.bytes())).collect()
-        };
-        let (inputs, outputs) = (all(&io.inputs)?, all(&io.outputs)?);
-        Ok(Self { inputs, outputs, workspaces: Vec::new(), prepared: Vec::new() })
-    }
-
-    /// Makes room for the scratch memory of `candidate`.
-    fn fit(&mut self, gpu: &Gpu, candidate: &Candidate) -> Result<()> {
-        for (have, wanted) in
-            [(&mut self.workspaces, &candidate.workspaces), (&mut self.prepared, &candidate.prepared)]
-        {
-            for (i, &bytes) in wanted.iter().enumerate() {
-                match have.get_mut(i) {
-                    Some(buffer) if buffer.size() >= bytes => {}
-                    Some(buffer) => *buffer = gpu.buffer("tuning", bytes)?,
-                    None => have.push(gpu.buffer("tuning", bytes)?),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn find(&self, operand: &Operand) -> Binding {
-        match *operand {
-            Operand::Input(i) => self.inputs[i].whole(),
-            Operand::Output(i) => self.outputs[i].whole(),
-            Operand::Workspace(i) => self.workspaces[i].whole(),
-            Operand::Prepared(i) => self.prepared[i].whole(),
-        }
     }
 }
 
