@@ -1,6 +1,6 @@
 //! `gen bench`: what it lists, what it prints, what it refuses.
 
-use crate::{run, run_in};
+use crate::{command, finish, run, run_in};
 
 #[test]
 fn the_list_grows_with_full_and_shrinks_with_a_filter() {
@@ -41,4 +41,25 @@ fn a_result_has_every_figure_and_a_trace_a_slice_for_each_dispatch() {
     assert_eq!(slices as u64, result["dispatches"].as_u64().unwrap());
     run_in(folder.path(), &[&filter[..], &["--trace", "no/such/folder.json"]].concat())
         .fails(4, &["--trace", "no/such"]);
+}
+
+#[test]
+fn a_device_is_told_to_be_timed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuned = |more: &[&str]| {
+        let arguments = ["bench", "--tune", "--filter", "conv1x1 256→256@16² n=1", "--counts", "1"];
+        let mut command = command(folder.path(), &[&arguments[..], more].concat());
+        let ran = finish(command.env("LANGEVIN_CACHE", folder.path()).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stderr
+    };
+    let first = tuned(&[]);
+    assert!(first.contains("timing kernels on ") && !first.contains("conv2d:"), "{first}");
+    assert!(!tuned(&[]).contains("timing"));
+    let cache = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&cache).unwrap();
+    assert!(!tuned(&["--quiet"]).contains("timing"));
+    std::fs::remove_file(&cache).unwrap();
+    let more = tuned(&["--verbose"]);
+    assert!(more.contains("timing kernels on ") && more.contains("conv2d:"), "{more}");
 }

@@ -113,7 +113,11 @@ impl Inner {
         if state.left.is_zero() {
             return 0;
         }
-        tracing::info!("timing the kernels of {key}");
+        if state.timed == 0 {
+            let (device, most) = (&self.gpu.adapter().name, state.left.as_secs());
+            tracing::info!("timing kernels on {device}, once: {most} s at most");
+        }
+        tracing::debug!("timing the kernels of {key}");
         let start = Instant::now();
         // One output at a time is never fastest for a heavy op, and slow enough to spend the budget.
         let worth = |c: &Candidate| c.class != "plain" || candidates.len() <= 2;
@@ -197,6 +201,35 @@ mod tests {
         assert_eq!(chosen(&gpu, 4, tuner.choice())?, first);
         assert_eq!(chosen(&gpu, 7, tuner.choice())?, first);
         assert_eq!(tuner.timed(), 1, "another batch size was timed by itself");
+        Ok(())
+    }
+
+    /// One output at a time takes many times what the first choice takes, on every device, and a part of the work tells.
+    #[test]
+    fn what_is_far_behind_is_given_up_early() -> Result<()> {
+        let gpu = Gpu::open(&crate::gpu::Options::default())?;
+        let mut graph = Graph::new();
+        let x = graph.input("x", [4, 32, 32, 64]);
+        let w = graph.parameter("weights", "w", [64, 64, 3, 3])?;
+        let y = conv2d(&mut graph, x, None, w, Conv2d::same(3), Epilogue::default())?;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (from, to) = (gpu.clone(), Arc::clone(&seen));
+        let measure = move |_: &str, io: &Io, candidates: &[Candidate]| {
+            // bug: a test that cannot time is one that has failed.
+            let mut trial = Trial::new(&from, io).expect("memory");
+            let [fast, slow] = [0, candidates.len() - 1].map(|i| &candidates[i]);
+            let [best, whole] = [fast, slow].map(|c| trial.seconds(c, f64::INFINITY).expect("a time"));
+            let begun = Instant::now();
+            let estimate = trial.seconds(slow, best).expect("an estimate");
+            to.lock().unwrap().extend([best, whole, estimate, begun.elapsed().as_secs_f64()]);
+            0
+        };
+        let options = DraftOptions { choice: Choice::Pick(Arc::new(measure)), guards: false };
+        Draft::new(&graph, &[y], gpu.capabilities(), options)?;
+        let seen = seen.lock().unwrap().clone();
+        let [best, whole, estimate, spent] = seen[..] else { panic!("{seen:?}") };
+        assert!(whole > 4.0 * best && estimate > 2.0 * best, "{seen:?}");
+        assert!(estimate > 0.3 * whole && estimate < 3.0 * whole && spent < 0.8 * whole, "{seen:?}");
         Ok(())
     }
 

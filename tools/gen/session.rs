@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use langevin::gpu::{DeviceKind, Gpu, Options, survey};
+use tracing::Level;
 
 use crate::print;
 
@@ -31,9 +32,29 @@ pub struct Session {
     begun: Instant,
 }
 
+/// What the library tells becomes sentences on stderr, as many as are asked for.
+fn listen(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => Level::WARN,
+        (_, true) => Level::DEBUG,
+        _ => Level::INFO,
+    };
+    let events = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .without_time()
+        .with_level(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        // Where nobody reads stderr any more the work goes on.
+        .log_internal_errors(false);
+    // Only a second session of one process, in tests, finds a listener there.
+    let _ = tracing::subscriber::set_global_default(events.finish());
+}
+
 impl Session {
     /// Takes over Ctrl-C: the first asks the command to end, the second ends at once.
     pub fn new(global: Global) -> anyhow::Result<Self> {
+        listen(&global);
         let interrupted = Arc::new(AtomicBool::new(false));
         let (flag, quiet) = (Arc::clone(&interrupted), global.quiet);
         ctrlc::set_handler(move || {
