@@ -2,9 +2,10 @@
 //! `y = (w ⋆ cat(x, second) + bias + temb + residual)·scale`.
 //!
 //! A dense layer is a 1×1 convolution over rows. Candidates: `gemm` for 1×1, `winograd4` and `winograd2` for 3×3, each with
-//! products of matrices by subgroups or by tiles in workgroup memory; `implicit`, by such tiles too, for the other kernels and, in
-//! parts, for small images; `half` and `cooperative`, forward only, the same of operands rounded to f16, the latter by cooperative matrices;
-//! `direct` holds pixels × channels in registers and uses no workgroup memory; `plain` computes one output at a time for every shape.
+//! products of matrices by subgroups or by tiles in workgroup memory; `prologue`, the same behind a group norm that the first stage applies;
+//! `implicit`, by such tiles too, for the other kernels and, in parts, for small images; `half` and `cooperative`, forward only, the same
+//! of operands rounded to f16, the latter by cooperative matrices; `direct` holds pixels × channels in registers and uses no
+//! workgroup memory; `plain` computes one output at a time for every shape.
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
