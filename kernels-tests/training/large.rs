@@ -33,7 +33,9 @@ fn one_image_of_the_largest_networks_takes_at_most_8_gib() {
         let kept = StepDraft::new(&gpu, &network, &settings).unwrap().memory();
         settings.recompute = true;
         let recomputed = StepDraft::new(&gpu, &network, &settings).unwrap().memory();
-        assert!(kept.total() <= MOST && recomputed.shared < kept.shared / 2, "{name}: {kept}, {recomputed}");
+        assert!(kept.total() <= MOST, "{name}: {kept}");
+        // What lies between a norm and its convolution is never kept, and so nothing that recomputation could save.
+        assert!(recomputed.shared < kept.shared * 3 / 5, "{name}: {kept}, {recomputed}");
 
         let mut graph = Graph::new();
         let (x, time) = (graph.input("x", [1, size, size, 3]), graph.input("time", [1]));

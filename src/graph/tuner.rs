@@ -164,12 +164,13 @@ impl Inner {
 }
 
 /// The op, the shapes of its operands, and what there is to choose from. The first size of a tensor is left out: of an
-/// image it is the batch size, and of a weight it is a number of channels that another tensor's last size says.
+/// image it is the batch size, and of a weight it is a number of channels that another tensor's last size says. So is all of
+/// a matrix: a time embedding may be columns of one as wide as its network asks for, and a weight's channels are said.
 fn key(stem: &str, io: &Io, candidates: &[&Candidate]) -> String {
-    let shape = |tensor: &Tensor| {
-        let dims = tensor.shape.dims();
-        let behind = if dims.len() > 1 { &dims[1..] } else { dims };
-        behind.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+    let shape = |tensor: &Tensor| match tensor.shape.dims() {
+        [_, _] => "matrix".to_owned(),
+        [c] => c.to_string(),
+        dims => dims.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>().join("x"),
     };
     let shapes = |tensors: &[Tensor]| tensors.iter().map(shape).collect::<Vec<_>>().join(", ");
     let names: Vec<String> = candidates.iter().map(|c| c.name()).collect();
@@ -201,6 +202,24 @@ mod tests {
         assert_eq!(chosen(&gpu, 4, tuner.choice())?, first);
         assert_eq!(chosen(&gpu, 7, tuner.choice())?, first);
         assert_eq!(tuner.timed(), 1, "another batch size was timed by itself");
+        Ok(())
+    }
+
+    #[test]
+    fn networks_share_what_was_timed_whatever_the_width_of_their_time_embeddings() -> Result<()> {
+        let gpu = Gpu::open(&crate::gpu::Options::default())?;
+        let tuner = Tuner::with_cache(&gpu, BUDGET, TuningCache::none());
+        for (c, line) in [(32, 32), (32, 96), (16, 96)] {
+            let mut graph = Graph::new();
+            let x = graph.input("x", [2, 16, 16, c]);
+            let temb = graph.input("temb", [2, line]);
+            let w = graph.parameter("weights", "w", [32, c, 3, 3])?;
+            let epilogue = Epilogue { temb: Some(temb.into()), ..Epilogue::default() };
+            let y = conv2d(&mut graph, x, None, w, Conv2d::same(3), epilogue)?;
+            let options = DraftOptions { choice: tuner.choice(), guards: false };
+            Draft::new(&graph, &[y], gpu.capabilities(), options)?;
+        }
+        assert_eq!(tuner.timed(), 2);
         Ok(())
     }
 

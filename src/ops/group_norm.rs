@@ -52,6 +52,44 @@ pub(super) fn check(
     Ok([n, c])
 }
 
+/// The table `n 4 c` of `shared::norm` alone, for an op that applies the norm itself and whose gradient is [`gradient`]: all that flows to
+/// x, weight and bias, what would flow through the table included.
+pub(super) fn statistics(
+    graph: &mut Graph,
+    x: Value,
+    weight: Value,
+    bias: Value,
+    options: GroupNorm,
+) -> Result<Value> {
+    let [n, c] = check(graph, x, weight, bias, options)?;
+    Ok(graph.push1(Statistics(options), &[x, weight, bias], [n, 4, c]))
+}
+
+#[derive(Debug)]
+struct Statistics(GroupNorm);
+
+impl Op for Statistics {
+    fn stem(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
+        let GroupNorm { groups, norm_eps, .. } = self.0;
+        let affine = Some([Operand::Input(1), Operand::Input(2)]);
+        let way = |walk: Walk| {
+            let (biased, scratch) = ((Variance::Biased, norm_eps), Operand::Workspace(0));
+            let table = Operand::Output(0);
+            let launches = norm::statistics(Operand::Input(0), walk, groups, biased, affine, scratch, table);
+            walk.candidate(launches.to_vec(), vec![walk.workspace()])
+        };
+        Walk::of_sums(io.input(0), device).map(way).into()
+    }
+
+    fn flops(&self, io: &Io) -> f64 {
+        3.0 * io.input(0).elements() as f64
+    }
+}
+
 /// Outputs: y, and the table `n 4 c` of `shared::norm`.
 #[derive(Debug)]
 struct Forward(GroupNorm);

@@ -5,9 +5,9 @@
 
 use crate::error::Result;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, DType, Graph, Io, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
 use crate::ops::group_norm::{self, GroupNorm, group_norm};
-use crate::ops::shared::norm::{self, Variance, Walk};
+use crate::ops::shared::norm;
 
 use super::gemm::Gemm;
 use super::gradient::{GradInput, GradWeight};
@@ -44,11 +44,10 @@ pub fn norm_conv2d(
         let h = group_norm(graph, x, factor, summand, norm)?;
         return conv2d(graph, h, None, weight, geometry, epilogue);
     }
-    let [n, c] = group_norm::check(graph, x, factor, summand, norm)?;
+    let table = group_norm::statistics(graph, x, factor, summand, norm)?;
     let mut inputs = conv.operands(graph, x, None, weight, epilogue, &shape)?;
-    inputs.extend([factor, summand]);
-    let table = ([n, 4, c].into(), DType::F32);
-    Ok(graph.push(Normed { conv, norm }, &inputs, &[(shape, DType::F32), table])[0])
+    inputs.extend([factor, summand, table]);
+    Ok(graph.push1(Normed { conv, norm }, &inputs, shape))
 }
 
 impl Conv {
@@ -81,14 +80,12 @@ fn in_order(
     all
 }
 
-/// Inputs are the convolution's, then weight and bias of the norm; outputs y and the table `n 4 c` of `shared::norm`.
+/// Inputs are the convolution's, then weight and bias of the norm, which only the gradient needs, and the table of statistics.
 #[derive(Debug)]
 struct Normed {
     conv: Conv,
     norm: GroupNorm,
 }
-
-const TABLE: Operand = Operand::Output(1);
 
 impl Op for Normed {
     fn stem(&self) -> &'static str {
@@ -96,24 +93,13 @@ impl Op for Normed {
     }
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
-        let GroupNorm { groups, norm_eps, silu } = self.norm;
-        let (sum, shape, x) = (self.conv.sum(), io.input(0), Operand::Input(0));
+        let (sum, silu) = (self.conv.sum(), self.norm.silu);
+        let [x, table] = [0, io.inputs.len() - 1].map(Operand::Input);
         let mut ways = sum.ways(device);
         ways.push(sum.plain(false));
-        let tile = sum.winograd_tile(device);
-        let normalise = Some(Normalise { table: TABLE, silu });
+        let (tile, normalise) = (sum.winograd_tile(device), Some(Normalise { table, silu }));
         let inside = Gemm::all(device).into_iter().filter_map(|g| sum.winograd(tile, g, device, normalise));
-        let mut all = in_order(device, ways, inside, [x, TABLE], (shape, silu));
-        let [walk, _] = Walk::of_sums(shape, device);
-        let last = io.inputs.len() - 1;
-        let affine = Some([last - 1, last].map(Operand::Input));
-        for way in &mut all {
-            let moments = Operand::Workspace(way.workspaces.len());
-            let biased = (Variance::Biased, norm_eps);
-            way.launches.splice(0..0, norm::statistics(x, walk, groups, biased, affine, moments, TABLE));
-            way.workspaces.push(walk.workspace());
-        }
-        all
+        in_order(device, ways, inside, [x, table], (io.input(0), silu))
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -129,14 +115,14 @@ impl Op for Normed {
     ) -> Result<Vec<Option<Value>>> {
         let mut result = vec![None; needs.len()];
         let Some(grad_y) = grads[0] else { return Ok(result) };
-        let (x, weight, table) = (node.inputs[0], node.inputs[1], node.outputs[1]);
         let last = needs.len() - 1;
-        let at = [0, last - 1, last];
+        let (x, weight, table) = (node.inputs[0], node.inputs[1], node.inputs[last]);
+        let at = [0, last - 2, last - 1];
         if at.iter().any(|&i| needs[i]) {
             let op = GradInput { conv: self.conv.clone(), first: 0, c: self.conv.c1 };
             let shape = graph.shape(x).clone();
             let grad_h = graph.push1(op, &[grad_y, weight], shape);
-            let affine = [node.inputs[last - 1], node.inputs[last]];
+            let affine = [node.inputs[last - 2], node.inputs[last - 1]];
             let needed = at.map(|i| needs[i]);
             let computed = group_norm::gradient(graph, self.norm, [grad_h, x, table], affine, needed);
             at.into_iter().zip(computed).for_each(|(i, gradient)| result[i] = gradient);
