@@ -50,7 +50,9 @@ impl<'a> Trial<'a> {
         self.gpu.submit(step.iter().map(|part| &part.one))?;
         self.gpu.wait()?;
         let reach = REACH * best;
-        if let Some(estimate) = self.far(candidate, reach)? {
+        if reach.is_finite()
+            && let Some(estimate) = self.far(candidate, reach)?
+        {
             return Ok(estimate);
         }
         let begun = Instant::now();
