@@ -247,6 +247,29 @@ fn shaders_take_no_size_from_a_binding() {
     assert_none("a shader asks for the length of a binding instead of the tensor's size", violations);
 }
 
+/// naga writes a zero value without arguments as a function that is named after the type, and counts an alias as a type of its own:
+/// `E()` beside `vec4<f32>()` gives HLSL with one function twice, which no compiler takes.
+#[test]
+fn shaders_write_zeros_out() {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut violations = Vec::new();
+    for source in files("shaders", "wgsl") {
+        for (at, line) in source.code.iter().enumerate() {
+            let of_type = |(end, _): (usize, &str)| {
+                let before = &line[..end];
+                let word = &before[before.rfind(|c| !is_word(c)).map_or(0, |i| i + 1)..];
+                before.ends_with('>')
+                    || word.starts_with(char::is_uppercase)
+                    || matches!(word, "f32" | "f16" | "u32" | "i32" | "bool")
+            };
+            if line.match_indices("()").any(of_type) {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("a zero value without its zero: write `T(0.0)`", violations);
+}
+
 #[test]
 fn shaders_open_with_what_they_do() {
     let mut violations = Vec::new();

@@ -1,15 +1,24 @@
 //! Every shader variant through naga to SPIR-V, MSL and HLSL, and through tint where it is installed. No device is needed.
 
+mod text;
+mod translate;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 
+use langevin::bench::suite;
 use langevin::gpu::{Capabilities, DeviceKind, Kernel, shader};
-use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities as Features, ValidationFlags, Validator};
+use langevin::graph::{Choice, Draft, DraftOptions};
 
 use super::OpCase;
 use super::run::Runner;
+use translate::{Language, translate};
+
+/// Names a folder where the tests leave every kernel in the languages of Direct3D 12 and Metal.
+const WRITTEN: &str = "LANGEVIN_SHADER_TEXTS";
 
 /// Devices that a candidate may ask for: the baseline, and one with every optional feature, of each kind.
 fn devices() -> Vec<Capabilities> {
@@ -60,6 +69,10 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
         .map(|(p, _)| *p)
         .collect();
     assert!(missed.is_empty(), "no case reaches {}", missed.join(", "));
+    assert_accepted(&kernels);
+}
+
+fn assert_accepted(kernels: &BTreeMap<String, Kernel>) {
     let problems: Vec<String> = kernels
         .iter()
         .filter_map(|(label, kernel)| Some(format!("{label}: {}", refused(kernel).err()?)))
@@ -67,32 +80,51 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// What naga or tint has against a kernel.
+/// The kernels of networks have shapes of their own: those of everything that is measured, as a user would get them.
+#[test]
+fn networks() {
+    let mut kernels = BTreeMap::new();
+    for case in suite() {
+        let Some(workload) = case.workload(case.batch) else { continue };
+        let workload = workload.unwrap_or_else(|e| panic!("{case}: {e}"));
+        for device in devices() {
+            let options = DraftOptions { choice: Choice::Heuristic, ..Default::default() };
+            let draft = Draft::new(&workload.graph, &workload.outputs, &device, options);
+            // A device of the least limits has no room for the largest ones.
+            let Ok(draft) = draft else { continue };
+            kernels.extend(draft.kernels().map(|kernel| (kernel.label(), kernel.clone())));
+        }
+    }
+    assert_accepted(&kernels);
+}
+
+/// What naga, the texts that it writes, or tint have against a kernel.
 fn refused(kernel: &Kernel) -> Result<(), String> {
     let source = kernel.source().map_err(|e| e.to_string())?;
-    let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
-    let features = Features::SHADER_FLOAT16
-        | Features::SUBGROUP
-        | Features::SUBGROUP_BARRIER
-        | Features::COOPERATIVE_MATRIX;
-    let mut validator = Validator::new(ValidationFlags::all(), features);
-    let info = validator.validate(&module).map_err(|e| e.emit_to_string(&source))?;
-
-    let spirv = spv::Options { lang_version: (1, 3), ..Default::default() };
-    spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
-    let metal = msl::Options { lang_version: (3, 0), ..Default::default() };
-    msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())
-        .map_err(|e| format!("MSL: {e}"))?;
-    // Neither HLSL nor tint knows cooperative matrices, and no device of theirs has them.
-    if source.contains("enable wgpu_cooperative_matrix;") {
-        return Ok(());
+    let texts = translate(kernel, &source)?;
+    for (language, text) in &texts {
+        let faults = text::faults(*language, text);
+        if !faults.is_empty() {
+            return Err(format!("{language:?}: {}", faults.join("; ")));
+        }
     }
-    let direct3d = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
-    let (mut text, pipeline) = (String::new(), hlsl::PipelineOptions::default());
-    hlsl::Writer::new(&mut text, &direct3d, &pipeline)
-        .write(&module, &info, None)
-        .map_err(|e| format!("HLSL: {e}"))?;
-    tint(&source)
+    if let Some(folder) = std::env::var_os(WRITTEN) {
+        write(Path::new(&folder), kernel, &texts).map_err(|e| e.to_string())?;
+    }
+    // tint knows no cooperative matrices.
+    if source.contains("enable wgpu_cooperative_matrix;") { Ok(()) } else { tint(&source) }
+}
+
+/// Writes a kernel's texts, for the compilers that `tools/compile_shaders.sh` runs. Kernels with the same text share a file.
+fn write(folder: &Path, kernel: &Kernel, texts: &BTreeMap<Language, String>) -> std::io::Result<()> {
+    for (language, text) in texts {
+        let mut hasher = std::hash::DefaultHasher::new();
+        text.hash(&mut hasher);
+        let stem = kernel.shader.trim_end_matches(".wgsl").replace('/', "-");
+        let name = format!("{stem}-{:016x}.{}", hasher.finish(), language.extension());
+        std::fs::write(folder.join(name), format!("// {}\n{text}", kernel.label()))?;
+    }
+    Ok(())
 }
 
 /// Runs tint where it is installed; it asks for `enable subgroups;`, which naga refuses.

@@ -20,7 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= p.rows {
         return;
     }
-    var sum = E();
+    var sum = E(0.0);
     for (var i = 0u; i < p.columns; i++) {
         sum += y[row * p.columns + i] * grad_y[row * p.columns + i];
     }

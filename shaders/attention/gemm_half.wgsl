@@ -28,7 +28,7 @@ fn main(
         for (var i = lane; i < BM * QUADS; i += THREADS) {
             let quad = first + i % QUADS;
             let value = Four(a[a_image + min(first_m + i / QUADS, p.m - 1u) * p.a_line + min(quad, k - 1u)]);
-            hold_a(i / QUADS, i % QUADS, select(Four(), value, quad < k));
+            hold_a(i / QUADS, i % QUADS, select(Four(0.0), value, quad < k));
         }
 //!if MODE == 0
         for (var i = lane; i < QUADS * COLUMNS; i += THREADS) {

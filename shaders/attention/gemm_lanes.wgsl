@@ -20,7 +20,7 @@ fn main(
     let a_image = p.a_first + image * p.a_image;
     let b_image = p.b_first + image * p.b_image;
 //!for r in 0..32
-    var sum$r = vec4<f32>();
+    var sum$r = vec4<f32>(0.0);
 //!end
 //!if MODE < 2
 //!for g in 0..4

@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let down = lane / (COLUMNS / 2u);
 //!for i in 0..8
 //!for c in 0..2
-    var sum${i}_$c = vec4<f32>();
+    var sum${i}_$c = vec4<f32>(0.0);
 //!end
 //!end
     for (var first = 0u; first < p.k; first += 16u) {
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let row = first_m + i / 4u * 4u;
 //!for r in 0..4
             let a$r = a[a_image + min(row + $r, p.m - 1u) * p.a_line + min(k, p.k - 4u) / 4u];
-            let v$r = select(vec4<f32>(), a$r, k < p.k);
+            let v$r = select(vec4<f32>(0.0), a$r, k < p.k);
 //!end
             let to = i % 4u * 4u * ROWS + i / 4u;
 //!for j in 0..4
@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = lane; i < 16u * ROWS; i += THREADS) {
             let k = first + i / ROWS;
             let row = min(first_m / 4u + i % ROWS, p.m / 4u - 1u);
-            tile_a[i] = select(vec4<f32>(), a[a_image + min(k, p.k - 1u) * p.a_line + row], k < p.k);
+            tile_a[i] = select(vec4<f32>(0.0), a[a_image + min(k, p.k - 1u) * p.a_line + row], k < p.k);
         }
 //!end
 //!if MODE == 0

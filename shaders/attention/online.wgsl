@@ -32,14 +32,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let query = (image + min(row, p.positions - 1u)) * p.line;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
-    var sum$u = E();
+    var sum$u = E(0.0);
 //!end
     var top = -3e38;
     var total = 0.0;
     for (var first = 0u; first < p.positions; first += 16u) {
         let key = first + own;
         let line = p.k_first + (image + min(key, p.positions - 1u)) * p.line;
-        var product = E();
+        var product = E(0.0);
         for (var i = 0u; i < p.channels; i++) {
             product += q[query + i] * k[line + i];
         }

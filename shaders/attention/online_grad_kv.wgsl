@@ -53,16 +53,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let key = (image + min(row, p.positions - 1u)) * p.line;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
-    var by_k$u = E();
-    var by_v$u = E();
+    var by_k$u = E(0.0);
+    var by_v$u = E(0.0);
 //!end
     for (var first = 0u; first < p.positions; first += 16u) {
         let query = first + own;
         let position = image + min(query, p.positions - 1u);
         let line = position * p.line;
         let slopes = position * p.channels;
-        var score = E();
-        var slope = E();
+        var score = E(0.0);
+        var slope = E(0.0);
         for (var i = 0u; i < p.channels; i++) {
             score += q[line + i] * k[p.k_first + key + i];
             slope += grad_y[slopes + i] * v[p.v_first + key + i];

@@ -44,13 +44,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let slopes = position * p.channels;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
-    var sum$u = E();
+    var sum$u = E(0.0);
 //!end
     for (var first = 0u; first < p.positions; first += 16u) {
         let key = first + own;
         let line = (image + min(key, p.positions - 1u)) * p.line;
-        var score = E();
-        var slope = E();
+        var score = E(0.0);
+        var slope = E(0.0);
         for (var i = 0u; i < p.channels; i++) {
             score += q[query + i] * k[p.k_first + line + i];
             slope += grad_y[slopes + i] * v[p.v_first + line + i];

@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Parts the last write of the maximum from its reads by all.
     workgroupBarrier();
     let top = shared_max[0];
-    var sum = E();
+    var sum = E(0.0);
     for (var i = lane; i < p.size; i += 64u) {
         let value = exp(x[base + i] - top);
 //!if HALF

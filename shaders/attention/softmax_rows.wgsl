@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!else
     let top = largest;
 //!end
-    var sum = E();
+    var sum = E(0.0);
     for (var i = 0u; i < p.size; i++) {
         let value = exp(x[base + i] - top);
         x[base + i] = value;

@@ -21,7 +21,7 @@ var<workgroup> partial_count: array<u32, 256>;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let part = group.x + p.origin.x;
-    var sum = E();
+    var sum = E(0.0);
     var count = 0u;
     for (var turn = 0u; turn < p.turns; turn++) {
         let i = (part * p.turns + turn) * 256u + lane;

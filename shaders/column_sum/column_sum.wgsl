@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = k * p.chunk;
     let last = min(first + p.chunk, p.rows);
     var place = (g * p.rows + first) * p.columns + column;
-    var sum = E();
+    var sum = E(0.0);
     for (var r = first; r < last; r++) {
         sum += x[place];
         place += p.columns;

@@ -109,7 +109,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let ix = i32(ox * STRIDE) - LEFT;
 //!for j in 0..PX
 //!for o in 0..OC
-    var sum${j}_$o = vec4<f32>();
+    var sum${j}_$o = vec4<f32>(0.0);
 //!end
 //!end
     // Which of the COLS columns under the block lie inside the image.
@@ -127,7 +127,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!for s in 0..SOURCES
         for (var q = 0u; q < Q$s; q++) {
 //!for j in 0..COLS
-            let v$j = select(vec4<f32>(), load$s(line + column$j, q), inside$j);
+            let v$j = select(vec4<f32>(0.0), load$s(line + column$j, q), inside$j);
 //!end
             let channel = taps + ROWS_BEFORE$s + q * 4u;
 //!for k in 0..KW

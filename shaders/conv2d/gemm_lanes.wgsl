@@ -45,7 +45,7 @@ fn main(
     let z = tile / (p.tiles_n * p.tiles_m);
 //!for g in 0..GROUPS
 //!for l in 0..8
-    var sum${g}_$l = vec4<f32>();
+    var sum${g}_$l = vec4<f32>(0.0);
 //!end
 //!end
     var at_b = z * (p.k0 + p.k1) * 4u * p.n + column;

@@ -46,7 +46,7 @@ fn main(
     let chunk = tile / (p.tiles_n * p.tiles_m * p.batch);
 //!for l in 0..8
 //!for j in 0..4
-    var sum${l}_$j = vec4<f32>();
+    var sum${l}_$j = vec4<f32>(0.0);
 //!end
 //!end
     for (var i = 0u; i < p.chunk; i += 2u) {
@@ -54,8 +54,8 @@ fn main(
         let k = chunk * p.chunk + i;
         let k0 = z * p.k + min(k, p.k - 1u);
         let k1 = z * p.k + min(k + 1u, p.k - 1u);
-        let a0 = select(vec4<f32>(), a[k0 * p.m + row], k < p.k);
-        let a1 = select(vec4<f32>(), a[k1 * p.m + row], k + 1u < p.k);
+        let a0 = select(vec4<f32>(0.0), a[k0 * p.m + row], k < p.k);
+        let a1 = select(vec4<f32>(0.0), a[k1 * p.m + row], k + 1u < p.k);
         let b0 = b[k0 * p.n + column];
         let b1 = b[k1 * p.n + column];
 //!for l in 0..8

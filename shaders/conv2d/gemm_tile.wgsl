@@ -80,7 +80,7 @@ fn main(
 //!else
             let value = source0[at];
 //!end
-            hold_a(i / QUADS, i % QUADS, select(Four(), Four(value), quad < k));
+            hold_a(i / QUADS, i % QUADS, select(Four(0.0), Four(value), quad < k));
         }
         for (var i = lane; i < BK * COLUMNS; i += THREADS) {
             let row = before + min(first * 4u + i / COLUMNS, k * 4u - 1u);

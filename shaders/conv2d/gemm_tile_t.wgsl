@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let down = lane / (COLUMNS / 2u);
 //!for i in 0..8
 //!for c in 0..2
-    var sum${i}_$c = vec4<f32>();
+    var sum${i}_$c = vec4<f32>(0.0);
 //!end
 //!end
     for (var first = 0u; first < p.chunk; first += 16u) {
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let local = first + i / ROWS;
             let k = chunk * p.chunk + local;
             let at = (z * p.k + min(k, p.k - 1u)) * p.m + min(first_m + i % ROWS, p.m - 1u);
-            tile_a[i] = select(vec4<f32>(), a[at], k < p.k && local < p.chunk);
+            tile_a[i] = select(vec4<f32>(0.0), a[at], k < p.k && local < p.chunk);
         }
         for (var i = lane; i < 16u * COLUMNS; i += THREADS) {
             let k = min(chunk * p.chunk + first + i / COLUMNS, p.k - 1u);

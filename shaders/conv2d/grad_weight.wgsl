@@ -34,14 +34,14 @@ fn load_x(pixel: u32, q: u32) -> vec4<f32> {
 //!if CO_EVEN
 @group(0) @binding(1) var<storage, read> grad_y: array<vec4<f32>>;
 fn load_y(pixel: u32, q: u32) -> vec4<f32> {
-    return select(vec4<f32>(), grad_y[pixel * (CO / 4u) + min(q, CO / 4u - 1u)], q < CO / 4u);
+    return select(vec4<f32>(0.0), grad_y[pixel * (CO / 4u) + min(q, CO / 4u - 1u)], q < CO / 4u);
 }
 //!else
 @group(0) @binding(1) var<storage, read> grad_y: array<f32>;
 fn load_y(pixel: u32, q: u32) -> vec4<f32> {
     let first = q * 4u;
     if first >= CO {
-        return vec4<f32>();
+        return vec4<f32>(0.0);
     }
     let at = pixel * CO + first;
     let held = CO - first;
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!for k in 0..KW
 //!for i in 0..4
 //!for o in 0..OC
-    var sum${k}_${i}_$o = vec4<f32>();
+    var sum${k}_${i}_$o = vec4<f32>(0.0);
 //!end
 //!end
 //!end
@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let ix = i32(ox * STRIDE) - LEFT;
 //!for j in 0..COLS
             let v$j = select(
-                vec4<f32>(),
+                vec4<f32>(0.0),
                 load_x(line + u32(clamp(ix + $j, 0, i32(W) - 1)), q),
                 ix + $j >= 0 && ix + $j < i32(W),
             );

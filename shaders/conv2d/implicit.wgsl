@@ -111,7 +111,7 @@ fn main(
 //!else
             let value = source0[at];
 //!end
-            hold_a(own_row + ${t}u * (THREADS / QUADS), own_quad, select(Four(), Four(value), inside));
+            hold_a(own_row + ${t}u * (THREADS / QUADS), own_quad, select(Four(0.0), Four(value), inside));
         }
 //!end
         for (var i = lane; i < BK * COLUMNS; i += THREADS) {

@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let down = lane / (COLUMNS / 2u);
 //!for i in 0..8
 //!for c in 0..2
-    var sum${i}_$c = vec4<f32>();
+    var sum${i}_$c = vec4<f32>(0.0);
 //!end
 //!end
     for (var first = 0u; first < p.chunk; first += 16u) {
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let inside = k < p.k && local < p.chunk && iy >= 0 && iy < i32(H) && ix >= 0 && ix < i32(W);
             let line = i32(pixel / (HO * WO) * H) + clamp(iy, 0, i32(H) - 1);
             let place = u32(line * i32(W) + clamp(ix, 0, i32(W) - 1));
-            tile_a[i] = select(vec4<f32>(), x[place * (C / 4u) + min(first_m + i % ROWS, C / 4u - 1u)], inside);
+            tile_a[i] = select(vec4<f32>(0.0), x[place * (C / 4u) + min(first_m + i % ROWS, C / 4u - 1u)], inside);
         }
         for (var i = lane; i < 16u * COLUMNS; i += THREADS) {
             let k = min(first_pixel + first + i / COLUMNS, p.k - 1u);

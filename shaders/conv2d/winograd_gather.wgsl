@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let oy = (tile / p.tiles_x) % p.tiles_y * TILE;
     let ox = tile % p.tiles_x * TILE;
     let plane = p.tiles * p.c;
-    var behind = vec4<f32>();
+    var behind = vec4<f32>(0.0);
 //!if BIAS
     behind += bias[q];
 //!end

@@ -67,12 +67,12 @@ fn load(n: u32, iy: i32, ix: i32, q: u32, norm: Norm) -> vec4<f32> {
 //!if NORM
     let z = (value - norm.mean) * norm.scale + norm.offset;
 //!if SILU
-    return select(vec4<f32>(), silu(z), inside);
+    return select(vec4<f32>(0.0), silu(z), inside);
 //!else
-    return select(vec4<f32>(), z, inside);
+    return select(vec4<f32>(0.0), z, inside);
 //!end
 //!else
-    return select(vec4<f32>(), value, inside);
+    return select(vec4<f32>(0.0), value, inside);
 //!end
 }
 

@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let seed = x[at] / 16.0;
     let m = vec4<f32>(p.m);
     let b = vec4<f32>(p.b);
-    var sum = vec4<f32>();
+    var sum = vec4<f32>(0.0);
     for (var first = 0u; first < 16u; first += CHAINS) {
         //!for k in 0..CHAINS
         var a$k = seed * f32(first + ${k+1}u);

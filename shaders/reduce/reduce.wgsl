@@ -27,7 +27,7 @@ var<workgroup> sums: array<f32, 256>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let part = group.x + p.origin.x;
     let image = group.y + p.origin.y;
-    var sum = E();
+    var sum = E(0.0);
     for (var turn = 0u; turn < p.turns; turn++) {
         let i = (part * p.turns + turn) * 256u + lane;
         if i < p.size {

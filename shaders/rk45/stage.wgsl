@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.first;
-    var change = E();
+    var change = E(0.0);
     for (var j = 0u; j < 7u; j++) {
         let factor = table[c + j];
         if factor != 0.0 {

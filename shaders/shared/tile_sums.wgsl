@@ -21,7 +21,7 @@
     let down = lane / ACROSS;
 //!for i in 0..8
 //!for c in 0..QN
-    var sum${i}_$c = vec4<f32>();
+    var sum${i}_$c = vec4<f32>(0.0);
 //!end
 //!end
 //!end

@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let x0 = i32(bx * DOWN) + FIRST_X;
 //!for r in 0..UP
 //!for s in 0..UP
-    var sum${r}_$s = E();
+    var sum${r}_$s = E(0.0);
 //!end
 //!end
 //!for i in 0..ROWS
