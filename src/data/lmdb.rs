@@ -207,7 +207,7 @@ mod tests {
 
     /// 300 values, one of 5,000 bytes, written by LMDB 0.9.36 with pages of 4,096 bytes: a branch, leaves, overflow pages.
     fn fixture() -> Vec<u8> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-tests/fixtures/lmdb/data.mdb.gz");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernels-tests/fixtures/lmdb/data.mdb.gz");
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(File::open(path).unwrap()).read_to_end(&mut bytes).unwrap();
         bytes
