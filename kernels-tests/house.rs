@@ -31,6 +31,9 @@ const ROOMS: &[(&str, &str)] = &[
 /// Where files are opened: rooms, and the one file of the tuning cache.
 const TOUCH_FILES: &[&str] = &["src/data/", "src/checkpoint/", "src/output/", "src/gpu/cache"];
 
+/// Where something waits.
+const WAITS: &[&str] = &["src/gpu/wait.rs", "src/gpu/wait/"];
+
 /// Longer files are two files.
 const LONGEST: usize = 500;
 
@@ -96,6 +99,24 @@ fn only_the_gpu_room_names_wgpu() {
         })
         .collect();
     assert_none("only src/gpu names wgpu", violations);
+}
+
+/// A browser's thread must never block, so what waits is async, and in one place.
+#[test]
+fn only_the_seam_waits() {
+    let words = ["pollster", "block_on", "poll", "catch_unwind"];
+    let mut violations = Vec::new();
+    for source in library().into_iter().chain(files("tools", "rs")) {
+        if WAITS.iter().any(|place| source.path.starts_with(place)) {
+            continue;
+        }
+        for (at, line) in source.library_code() {
+            if words.iter().any(|word| names(line, word)) {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("only src/gpu/wait blocks, polls or catches a panic", violations);
 }
 
 #[test]

@@ -63,6 +63,11 @@ pub enum Error {
         /// The first cause reported.
         cause: String,
     },
+    /// A function that blocks was called in a browser, whose thread must return to its event loop before anything goes on.
+    #[error(
+        "in a browser nothing can wait on this thread; call the function of the same name that ends in _async, and await it"
+    )]
+    CannotBlock,
     /// Device memory ran out.
     #[error("out of device memory while allocating {bytes} bytes for {what}; use a smaller batch")]
     OutOfMemory {

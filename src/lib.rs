@@ -25,17 +25,24 @@
 //! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
 //! `training → score, data, checkpoint, output`; `bench → training`; the tool `gen` sees all.
 //!
+//! # Waiting
+//!
+//! A function that waits for the device has two forms: `open_async` is awaited, [`gpu::Gpu::open`] blocks the thread. In a browser only the
+//! first can be used. There the library is compiled without its default features `threads` and `files`.
+//!
 //! # Invariants
 //!
 //! A test reads the source and checks these.
 //!
 //! * Only [`gpu`] names `wgpu` and holds `unsafe`, each use with a SAFETY line.
+//! * Only `gpu/wait` blocks, polls or catches a panic.
 //! * Only `data`, `checkpoint`, `output`, the tuning cache of `gpu` and `tools/` touch files.
 //! * There is no global device, no enum of ops and no central match over ops.
 //! * No WGSL stands inside a Rust string: kernels are files under `shaders/`.
 
 pub mod bench;
 pub mod checkpoint;
+#[cfg(feature = "files")]
 pub mod data;
 pub mod error;
 pub mod formats;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "files")]
 use crate::checkpoint::files::{Files, OsFiles, replace};
 use crate::checkpoint::safetensors::{self, Header, Metadata};
 use crate::checkpoint::source::Source;
@@ -61,6 +62,17 @@ pub struct DataPosition {
     pub index: u64,
 }
 
+/// A checkpoint and where it was found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Verified.
+    pub checkpoint: Checkpoint,
+    /// Its file.
+    pub path: PathBuf,
+    /// What the user should know: that the newest was missing or damaged, and why.
+    pub note: Option<String>,
+}
+
 /// State of the moving average beside its tensors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EmaState {
@@ -79,6 +91,7 @@ impl Checkpoint {
     /// Opens a checkpoint; the elements of its tensors are verified when they are read, or all at once by [`Checkpoint::verify`].
     ///
     /// Errors: [`Error::Io`]; [`Error::Format`] where the header is damaged or of a newer version.
+    #[cfg(feature = "files")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::read(&Source::open(path)?)
     }
@@ -148,6 +161,7 @@ impl Checkpoint {
     /// Writes the checkpoint to one file: temporary name, sync, rename, sync of the folder. A [`super::WorkFolder`] keeps the previous one too.
     ///
     /// Errors: [`Error::Io`], [`Error::StorageFull`]; a file that was there is intact then.
+    #[cfg(feature = "files")]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let staged = self.stage(&OsFiles, path)?;
@@ -155,6 +169,7 @@ impl Checkpoint {
     }
 
     /// Writes the checkpoint beside `path` and syncs it; gives the temporary name.
+    #[cfg(feature = "files")]
     pub(super) fn stage(&self, files: &dyn Files, path: &Path) -> Result<PathBuf> {
         let mut tensors = Tensors::new(path);
         for (prefix, group) in self.groups() {

@@ -4,21 +4,26 @@
 //! Keys that are not known here are skipped, since every version of diffusers adds some; a key that is missing has the default of
 //! `UNet2DModel` or of its scheduler in diffusers 0.42. What a config means for a network is not this module's matter.
 
+#[cfg(feature = "files")]
 mod write;
 
+#[cfg(feature = "files")]
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "files")]
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::source::Source;
-use crate::checkpoint::tensors::Tensors;
-use crate::checkpoint::{safetensors, torch};
+#[cfg(feature = "files")]
+use crate::checkpoint::{safetensors, source::Source, tensors::Tensors, torch};
+#[cfg(feature = "files")]
 use crate::{Error, Result};
 
 /// Configs are a few kilobytes.
+#[cfg(feature = "files")]
 const MAX_CONFIG: u64 = 1 << 20;
 /// In order of preference.
+#[cfg(feature = "files")]
 const WEIGHTS: [&str; 4] = [
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.bin",
@@ -27,6 +32,7 @@ const WEIGHTS: [&str; 4] = [
 ];
 
 /// A folder whose configs have been read.
+#[cfg(feature = "files")]
 #[derive(Debug, Clone)]
 pub struct DiffusersFolder {
     /// The folder.
@@ -271,6 +277,7 @@ struct Class {
     name: Option<String>,
 }
 
+#[cfg(feature = "files")]
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let source = Source::open(path)?;
     if source.len() > MAX_CONFIG {
@@ -284,16 +291,19 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 /// The folder with `config.json`, none where this is no diffusers folder.
+#[cfg(feature = "files")]
 fn unet_folder(path: &Path) -> Option<PathBuf> {
     [path.to_path_buf(), path.join("unet")].into_iter().find(|folder| folder.join("config.json").is_file())
 }
 
 /// Whether a folder looks like one of diffusers.
+#[cfg(feature = "files")]
 pub(super) fn is_diffusers(path: &Path) -> bool {
     unet_folder(path).is_some()
 }
 
 /// Reads the configs and finds the weights. Errors: [`Error::Format`] with the file that is missing or wrong; [`Error::Io`].
+#[cfg(feature = "files")]
 pub fn open(path: impl AsRef<Path>) -> Result<DiffusersFolder> {
     let path = path.as_ref();
     let folder = unet_folder(path).ok_or_else(|| {
@@ -326,6 +336,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<DiffusersFolder> {
     Ok(DiffusersFolder { path: path.into(), unet, scheduler, pipeline, weights })
 }
 
+#[cfg(feature = "files")]
 fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
     let value: serde_json::Value = read_json(path)?;
     SchedulerConfig::from_value(value).map_err(|error| Error::format(path, error.to_string()))
@@ -351,6 +362,7 @@ impl SchedulerConfig {
     }
 }
 
+#[cfg(feature = "files")]
 impl DiffusersFolder {
     /// Opens the weights, under diffusers' names. Errors: [`Error::Io`], [`Error::Format`].
     pub fn tensors(&self) -> Result<Tensors> {

@@ -15,7 +15,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::container::Checkpoint;
+use crate::checkpoint::container::{Checkpoint, Loaded};
 use crate::checkpoint::files::{Files, OsFiles, replace};
 use crate::{Error, Result};
 
@@ -39,17 +39,6 @@ impl std::fmt::Debug for WorkFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WorkFolder").field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-/// A checkpoint from a work folder.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Verified.
-    pub checkpoint: Checkpoint,
-    /// Its file.
-    pub path: PathBuf,
-    /// What the user should know: that the newest was missing or damaged, and why.
-    pub note: Option<String>,
 }
 
 /// Loads from a work folder without its lock, for readers: a run may go on writing to it.

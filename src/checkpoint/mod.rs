@@ -8,8 +8,11 @@ mod adopt;
 mod container;
 pub mod diffusers;
 mod dtype;
+#[cfg(feature = "files")]
 mod export;
+#[cfg(feature = "files")]
 mod files;
+#[cfg(feature = "files")]
 mod folder;
 mod model;
 mod pickle;
@@ -21,19 +24,24 @@ pub mod unet2d;
 mod xxh64;
 mod zip;
 
+#[cfg(feature = "files")]
 use std::path::Path;
 use std::sync::Arc;
 
-pub use container::{Checkpoint, DataPosition, EmaState};
+pub use container::{Checkpoint, DataPosition, EmaState, Loaded};
 pub use dtype::DType;
+#[cfg(feature = "files")]
 pub use files::{Files, OsFiles, SyncWrite};
-pub use folder::{Loaded, WorkFolder, load};
+#[cfg(feature = "files")]
+pub use folder::{WorkFolder, load};
 pub use model::{Change, SavedModel, Which};
 pub use source::Source;
 pub use tensors::{Tensor, Tensors};
 pub use xxh64::Xxh64;
 
-use crate::{Error, Result};
+#[cfg(feature = "files")]
+use crate::Error;
+use crate::Result;
 
 /// Whatever holds weights.
 #[derive(Debug)]
@@ -45,12 +53,14 @@ pub enum Weights {
     /// A checkpoint of ours, from its file or from a work folder.
     Checkpoint(Box<Loaded>),
     /// A diffusers folder.
+    #[cfg(feature = "files")]
     Diffusers(Box<diffusers::DiffusersFolder>),
 }
 
 /// Opens a file or folder that holds weights, whichever of the known formats it has; the name does not matter.
 ///
 /// Errors: [`Error::Io`]; [`Error::Format`] with the reason, also where it is none of the formats.
+#[cfg(feature = "files")]
 pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
     let path = path.as_ref();
     if path.is_dir() {

@@ -8,7 +8,7 @@ use super::safetensors::Metadata;
 use super::torch::Parameter;
 use super::{Source, Tensor, Tensors, Weights, open, read, unet2d};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, blocking};
 use crate::models::unet::Unet;
 use crate::models::{self, Config, Network, names};
 
@@ -61,6 +61,7 @@ impl SavedModel {
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] where tensors are missing or of another shape than the configuration says, [`Error::Invalid`]
     /// where nobody gave a configuration.
+    #[cfg(feature = "files")]
     pub fn open(path: impl AsRef<Path>, config: Option<Config>) -> Result<Self> {
         Self::open_with(path, config, &Ok)
     }
@@ -69,6 +70,7 @@ impl SavedModel {
     ///
     /// # Errors
     /// As [`SavedModel::open`]; those of `change`.
+    #[cfg(feature = "files")]
     pub fn open_with(path: impl AsRef<Path>, config: Option<Config>, change: Change<'_>) -> Result<Self> {
         let path = path.as_ref();
         Self::new(open(path)?, path, config, change)
@@ -177,6 +179,7 @@ impl SavedModel {
                 };
                 (step, note) = (Some(c.step), loaded.note);
             }
+            #[cfg(feature = "files")]
             Weights::Diffusers(folder) => {
                 let built = Unet::new(unet2d::spec(&folder.unet)?)?;
                 let own = match &config_given {
@@ -220,8 +223,8 @@ impl SavedModel {
     ///
     /// # Errors
     /// [`Error::NonFinite`] when a tensor holds NaN or infinity; what the file and the device say.
-    pub fn upload(&self, gpu: &Gpu, which: Which) -> Result<models::Weights> {
-        let weights = models::Weights::zeros(gpu, self.network.manifest())?;
+    pub async fn upload_async(&self, gpu: &Gpu, which: Which) -> Result<models::Weights> {
+        let weights = models::Weights::zeros_async(gpu, self.network.manifest()).await?;
         for (name, tensor) in self.tensors(which).iter() {
             let values = tensor.to_f32()?;
             if values.iter().any(|v| !v.is_finite()) {
@@ -230,6 +233,14 @@ impl SavedModel {
             weights.write(name, &values)?;
         }
         Ok(weights)
+    }
+
+    /// [`SavedModel::upload_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`SavedModel::upload_async`].
+    pub fn upload(&self, gpu: &Gpu, which: Which) -> Result<models::Weights> {
+        blocking(self.upload_async(gpu, which))
     }
 }
 

@@ -2,12 +2,14 @@
 //! format is described at <https://huggingface.co/docs/safetensors>. The header is checked against the file before any of it is used.
 
 use std::fmt;
+#[cfg(feature = "files")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::checkpoint::dtype::DType;
+#[cfg(feature = "files")]
 use crate::checkpoint::files::{Files, OsFiles, replace};
 use crate::checkpoint::source::{Budget, Check, Source, Stream, Sum};
 use crate::checkpoint::tensors::{Stored, Tensor, Tensors, elements};
@@ -33,6 +35,7 @@ pub struct Safetensors {
 }
 
 /// Opens a file. Errors: [`Error::Io`]; [`Error::Format`] with what is wrong in the header.
+#[cfg(feature = "files")]
 pub fn open(path: impl AsRef<Path>) -> Result<Safetensors> {
     read(&Source::open(path)?)
 }
@@ -259,6 +262,7 @@ impl<'de> Visitor<'de> for ShapeSeed {
 /// Writes a file under a temporary name, syncs and renames it. Other programs of the field expect `("format", "pt")` among `metadata`.
 ///
 /// Errors: [`Error::Io`], [`Error::StorageFull`]; those of reading the tensors.
+#[cfg(feature = "files")]
 pub fn save(path: impl AsRef<Path>, metadata: &[(String, String)], tensors: &Tensors) -> Result<()> {
     let files = OsFiles;
     let staged = stage(&files, path.as_ref(), metadata, tensors)?;
@@ -266,6 +270,7 @@ pub fn save(path: impl AsRef<Path>, metadata: &[(String, String)], tensors: &Ten
 }
 
 /// Writes a file beside `path` and syncs it; gives its name.
+#[cfg(feature = "files")]
 pub(super) fn stage(
     files: &dyn Files,
     path: &Path,
@@ -287,6 +292,7 @@ pub(super) fn stage(
 }
 
 /// The header: tensors in the order of `list`, their bytes in the order of `order`.
+#[cfg(feature = "files")]
 fn header_text(metadata: &[(String, String)], list: &[(&str, &Tensor)], order: &[usize]) -> Result<String> {
     use serde_json::{Map, Value, json};
     let mut places = vec![[0; 2]; list.len()];

@@ -1,5 +1,6 @@
 //! Bytes to read from: a file, or bytes that are in the program. Every read is checked against the length.
 
+#[cfg(feature = "files")]
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ impl std::fmt::Debug for Source {
 
 impl Source {
     /// Opens a file. Errors: [`Error::Io`], also for a folder.
+    #[cfg(feature = "files")]
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
         let path = path.as_ref();
         // Asked before opening: opening a pipe would wait for its other end.

@@ -47,6 +47,7 @@ pub(super) fn is_torch(head: &[u8]) -> bool {
 }
 
 /// Opens a file of `torch.save`. Errors: [`crate::Error::Io`]; [`crate::Error::Format`] with the reason. Nothing in the file is run.
+#[cfg(feature = "files")]
 pub fn open(path: impl AsRef<Path>) -> Result<TorchCheckpoint> {
     read(&Source::open(path)?)
 }

@@ -1,5 +1,6 @@
 //! Which adapters there are and which one is taken.
 
+use super::wait::{self, blocking};
 use crate::error::{Error, Result};
 
 /// What kind of processor an adapter is.
@@ -39,13 +40,13 @@ impl DeviceKind {
 /// What is known of an adapter before it is opened.
 #[derive(Clone, Debug)]
 pub struct AdapterReport {
-    /// Place in the list of [`adapters`].
+    /// Place in the list of [`Survey::adapters`].
     pub index: usize,
     /// The adapter's name.
     pub name: String,
     /// What kind of processor.
     pub kind: DeviceKind,
-    /// Vulkan, Metal or DX12, in lower case.
+    /// Vulkan, Metal, DX12 or a browser's WebGPU, in lower case.
     pub backend: String,
     /// Driver and its version.
     pub driver: String,
@@ -99,22 +100,23 @@ pub(super) fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
+/// The backends that are asked for an adapter. WebGPU is that of a browser, where it is the only one.
+const BACKENDS: [(wgpu::Backends, &str); 4] = [
+    (wgpu::Backends::VULKAN, "vulkan"),
+    (wgpu::Backends::METAL, "metal"),
+    (wgpu::Backends::DX12, "dx12"),
+    (wgpu::Backends::BROWSER_WEBGPU, "webgpu"),
+];
+
 fn backends() -> wgpu::Backends {
-    let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    wgpu::Backends::from_env().map_or(native, |asked| asked & native)
+    let ours: wgpu::Backends = BACKENDS.iter().map(|(backend, _)| *backend).collect();
+    wgpu::Backends::from_env().map_or(ours, |asked| asked & ours)
 }
 
 fn backend_names() -> String {
     let enabled = wgpu::Instance::enabled_backend_features() & backends();
-    let names: Vec<&str> = [
-        (wgpu::Backends::VULKAN, "vulkan"),
-        (wgpu::Backends::METAL, "metal"),
-        (wgpu::Backends::DX12, "dx12"),
-    ]
-    .into_iter()
-    .filter(|(b, _)| enabled.contains(*b))
-    .map(|(_, n)| n)
-    .collect();
+    let names: Vec<&str> =
+        BACKENDS.iter().filter(|(backend, _)| enabled.contains(*backend)).map(|(_, name)| *name).collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
@@ -140,7 +142,8 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
         cooperative_edge: cooperative_edge(adapter, info.backend),
-        name: info.name,
+        // A browser may keep the name to itself.
+        name: if info.name.is_empty() { "unnamed".to_owned() } else { info.name },
     }
 }
 
@@ -162,12 +165,8 @@ fn cooperative_edge(adapter: &wgpu::Adapter, backend: wgpu::Backend) -> Option<u
 }
 
 /// Every adapter of the enabled backends (`WGPU_BACKEND` narrows them), best first: discrete, integrated, virtual, software.
-pub fn adapters() -> Vec<AdapterReport> {
-    list(&instance()).into_iter().map(|(report, _)| report).collect()
-}
-
-fn list(instance: &wgpu::Instance) -> Vec<(AdapterReport, wgpu::Adapter)> {
-    let found = pollster::block_on(instance.enumerate_adapters(backends()));
+async fn list(instance: &wgpu::Instance) -> Vec<(AdapterReport, wgpu::Adapter)> {
+    let found = wait::adapters(instance, backends()).await;
     let mut all: Vec<_> = found
         .into_iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
@@ -195,18 +194,26 @@ pub struct Survey {
 ///
 /// # Errors
 /// [`Error::NoAdapter`], [`Error::UnknownDevice`].
-pub fn survey(device: Option<&str>) -> Result<Survey> {
-    let adapters = adapters();
+pub async fn survey_async(device: Option<&str>) -> Result<Survey> {
+    let adapters: Vec<_> = list(&instance()).await.into_iter().map(|(report, _)| report).collect();
     let (chosen, reason) = pick(&adapters, device)?;
     Ok(Survey { adapters, chosen, reason })
 }
 
+/// [`survey_async`], blocking the thread.
+///
+/// # Errors
+/// As [`survey_async`]; [`Error::CannotBlock`] in a browser.
+pub fn survey(device: Option<&str>) -> Result<Survey> {
+    blocking(survey_async(device))
+}
+
 /// Chooses by `wanted` (an index, a part of a name, or `cpu`), else by `WGPU_ADAPTER_NAME`, else the best.
-pub(super) fn choose(
+pub(super) async fn choose(
     instance: &wgpu::Instance,
     wanted: Option<&str>,
 ) -> Result<(AdapterReport, wgpu::Adapter)> {
-    let mut all = list(instance);
+    let mut all = list(instance).await;
     let reports: Vec<AdapterReport> = all.iter().map(|(report, _)| report.clone()).collect();
     let (index, _) = pick(&reports, wanted)?;
     Ok(all.swap_remove(index))
@@ -277,6 +284,8 @@ fn remedy() -> String {
     let by_system = if cfg!(target_os = "linux") {
         "install the Vulkan driver of your GPU, or a software one (Debian and Ubuntu: mesa-vulkan-drivers; Fedora: \
          mesa-vulkan-drivers; Arch: vulkan-swrast), for which `sh tools/setup.sh` suffices, then try `gen devices`"
+    } else if cfg!(target_family = "wasm") {
+        "this browser offers no WebGPU: update it, or turn on its hardware acceleration, then load the page again"
     } else if cfg!(target_os = "windows") {
         "install the graphics driver of your GPU's maker, then try `gen devices`"
     } else {

@@ -38,8 +38,11 @@ fn version() -> String {
     format!("{} {:016x}", env!("CARGO_PKG_VERSION"), hash.finish())
 }
 
-/// The folder of caches: `LANGEVIN_CACHE`, else the system's folder for caches.
+/// The folder of caches: `LANGEVIN_CACHE`, else the system's folder for caches; none where the library touches no files.
 fn folder() -> Option<PathBuf> {
+    if !cfg!(feature = "files") {
+        return None;
+    }
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = || var("HOME").map(|home| home.join(".cache"));
     let system = if cfg!(windows) { var("LOCALAPPDATA") } else { var("XDG_CACHE_HOME").or_else(home) };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::adapter::{self, AdapterReport, DeviceKind};
 use super::buffer::{Binding, Buffer};
 use super::pipeline::Cache;
+use super::wait::{self, Waiter, blocking};
 use crate::error::{Error, Result};
 
 /// How to open a device.
@@ -68,6 +69,7 @@ pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pipelines: Cache,
+    pub(super) waiter: Waiter,
     pub(super) checked: bool,
     report: AdapterReport,
     capabilities: Capabilities,
@@ -99,13 +101,13 @@ fn names_cooperative(kernels: Option<String>) -> bool {
     kernels.is_some_and(|classes| classes.split(',').any(|class| class.trim() == "cooperative"))
 }
 
-fn request(
+async fn request(
     adapter: &wgpu::Adapter,
     features: wgpu::Features,
     limits: &wgpu::Limits,
     experimental_features: wgpu::ExperimentalFeatures,
 ) -> std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
-    pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+    let descriptor = wgpu::DeviceDescriptor {
         label: Some("langevin"),
         required_features: features,
         required_limits: limits.clone(),
@@ -113,7 +115,8 @@ fn request(
         // Buffers are few, large and live as long as their plan; reserving blocks ahead would waste memory.
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
-    }))
+    };
+    wait::device(adapter, &descriptor).await
 }
 
 fn keep_first(fault: &Mutex<Option<Fault>>, new: Fault) {
@@ -128,9 +131,9 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownDevice`], [`Error::DeviceRefused`].
-    pub fn open(options: &Options) -> Result<Self> {
+    pub async fn open_async(options: &Options) -> Result<Self> {
         let instance = adapter::instance();
-        let (report, raw) = adapter::choose(&instance, options.device.as_deref())?;
+        let (report, raw) = adapter::choose(&instance, options.device.as_deref()).await?;
         let wanted = if options.baseline {
             wgpu::Features::empty()
         } else {
@@ -149,7 +152,7 @@ impl Gpu {
             // SAFETY: wgpu's contract for experimental features is that they may have bugs, which whoever enables them takes on. It
             // is one that was asked for by name, used by one kernel that stays within its buffers as every other does.
             let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
-            match request(&raw, more, &limits, experimental) {
+            match request(&raw, more, &limits, experimental).await {
                 Ok(device) => (opened, features) = (Some(device), more),
                 Err(cause) => {
                     tracing::warn!("{} refuses cooperative matrices: {cause}", report.name);
@@ -160,6 +163,7 @@ impl Gpu {
         let (device, queue) = match opened {
             Some(opened) => opened,
             None => request(&raw, features, &limits, wgpu::ExperimentalFeatures::disabled())
+                .await
                 .map_err(|e| Error::DeviceRefused { adapter: report.name.clone(), cause: e.to_string() })?,
         };
 
@@ -197,6 +201,7 @@ impl Gpu {
                 device,
                 queue,
                 pipelines: Cache::default(),
+                waiter: Waiter::default(),
                 checked,
                 report,
                 capabilities,
@@ -204,6 +209,14 @@ impl Gpu {
                 fault,
             }),
         })
+    }
+
+    /// [`Gpu::open_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::open_async`]; [`Error::CannotBlock`] in a browser.
+    pub fn open(options: &Options) -> Result<Self> {
+        blocking(Self::open_async(options))
     }
 
     /// The adapter this device was opened on.
@@ -239,16 +252,40 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Limit`] above the device's largest buffer, [`Error::OutOfMemory`].
+    pub async fn buffer_async(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        self.make_buffer(label, bytes, wgpu::BufferUsages::STORAGE).await
+    }
+
+    /// [`Gpu::buffer_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer_async`]; [`Error::CannotBlock`] in a browser.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
-        self.make_buffer(label, bytes, wgpu::BufferUsages::STORAGE)
+        blocking(self.buffer_async(label, bytes))
     }
 
     /// Allocates a buffer for uniform blocks.
-    pub fn uniform_buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
-        self.make_buffer(label, bytes, wgpu::BufferUsages::UNIFORM)
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer_async`].
+    pub async fn uniform_buffer_async(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        self.make_buffer(label, bytes, wgpu::BufferUsages::UNIFORM).await
     }
 
-    pub(super) fn make_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+    /// [`Gpu::uniform_buffer_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn uniform_buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        blocking(self.uniform_buffer_async(label, bytes))
+    }
+
+    pub(super) async fn make_buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<Buffer> {
         self.check()?;
         let size = bytes.max(16).next_multiple_of(16);
         let limit = self.inner.capabilities.max_buffer;
@@ -262,16 +299,15 @@ impl Gpu {
             });
         }
         let device = &self.inner.device;
-        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let raw = device.create_buffer(&wgpu::BufferDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some(label),
             size,
             usage: usage | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
-        let refused = [pollster::block_on(memory.pop()), pollster::block_on(validation.pop())];
-        if refused.iter().any(Option::is_some) {
+        };
+        let filters = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory];
+        let (raw, caught) = wait::scoped(device, &filters, || device.create_buffer(&descriptor));
+        if caught.error().await.is_some() {
             self.check()?;
             return Err(Error::OutOfMemory { what: label.to_owned(), bytes: size });
         }
@@ -300,12 +336,23 @@ impl Gpu {
     }
 
     /// Reads a range back. Waits for everything submitted before.
-    pub fn read(&self, range: &Binding) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`Gpu::wait_async`].
+    pub async fn read_async(&self, range: &Binding) -> Result<Vec<u8>> {
         self.count(|c| c.read_backs += 1);
-        self.fetch(range)
+        self.fetch(range).await
     }
 
-    pub(super) fn fetch(&self, range: &Binding) -> Result<Vec<u8>> {
+    /// [`Gpu::read_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn read(&self, range: &Binding) -> Result<Vec<u8>> {
+        blocking(self.read_async(range))
+    }
+
+    pub(super) async fn fetch(&self, range: &Binding) -> Result<Vec<u8>> {
         self.check()?;
         let staging = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
@@ -315,26 +362,17 @@ impl Gpu {
         });
         let mut encoder = self.inner.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&range.buffer.raw, range.offset, &staging, 0, range.size);
-        self.inner.queue.submit([encoder.finish()]);
-        // A failed mapping shows up as a failed `get_mapped_range` below.
-        staging.map_async(wgpu::MapMode::Read, .., |_| ());
-        self.wait()?;
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|e| Error::DeviceLost { cause: format!("reading back failed: {e}") })?;
-        let bytes = view.to_vec();
-        drop(view);
-        staging.unmap();
-        Ok(bytes)
+        let copied = self.submit_encoded(encoder);
+        self.mapped(&staging, copied).await
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A device for one test to break, or `None` where tests may run without one.
-    fn gpu() -> Option<Gpu> {
+    pub(in crate::gpu) fn gpu() -> Option<Gpu> {
         let allowed = std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1");
         match Gpu::open(&Options::default()) {
             Err(Error::NoAdapter { .. }) if allowed => None,

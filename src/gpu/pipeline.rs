@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "threads")]
 use rayon::prelude::*;
 
 use super::device::Gpu;
 use super::shader::{self, Const};
+use super::wait::{self, Caught, blocking};
 use crate::error::{Error, Result};
 
 /// What a kernel does with a binding.
@@ -81,7 +83,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Gpu {
     /// Compiles `kernels` on all cores, skipping those that exist already. The order is kept.
-    pub fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Pipeline>> {
+    ///
+    /// # Errors
+    /// [`Error::Pipeline`] with what the driver said, [`Error::DeviceLost`].
+    pub async fn pipelines_async(&self, kernels: &[&Kernel]) -> Result<Vec<Pipeline>> {
         let cache = &self.inner.pipelines;
         let mut missing: HashMap<Key, &Kernel> = HashMap::new();
         {
@@ -93,14 +98,36 @@ impl Gpu {
                 }
             }
         }
-        let built: Vec<(Key, Pipeline)> = missing
-            .into_par_iter()
-            .map(|(key, kernel)| Ok((key, self.compile(kernel)?)))
-            .collect::<Result<_>>()?;
+        #[cfg(feature = "threads")]
+        let missing = missing.into_par_iter();
+        #[cfg(not(feature = "threads"))]
+        let missing = missing.into_iter();
+        let compiled = missing
+            .map(|(key, kernel)| self.compile(kernel).map(|(pipeline, caught)| (key, pipeline, caught)))
+            .collect::<Result<Vec<_>>>()?;
+        // All are under way by now: a browser compiles them side by side.
+        let mut built = Vec::with_capacity(compiled.len());
+        for (key, pipeline, caught) in compiled {
+            if let Some(cause) = caught.error().await {
+                self.check()?;
+                let (label, cause) = (pipeline.label.to_string(), cause.to_string());
+                return Err(Error::Pipeline { label, cause });
+            }
+            self.count(|c| c.pipelines += 1);
+            built.push((key, pipeline));
+        }
         let mut known = lock(&cache.pipelines);
         known.extend(built);
         // bug: every key was either known or has just been inserted.
         Ok(kernels.iter().map(|k| known[&k.key()].clone()).collect())
+    }
+
+    /// [`Gpu::pipelines_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipelines_async`]; [`Error::CannotBlock`] in a browser.
+    pub fn pipelines(&self, kernels: &[&Kernel]) -> Result<Vec<Pipeline>> {
+        blocking(self.pipelines_async(kernels))
     }
 
     fn layout(&self, access: &[Access]) -> Arc<wgpu::BindGroupLayout> {
@@ -130,13 +157,11 @@ impl Gpu {
             .clone()
     }
 
-    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+    /// The pipeline, and whether the driver refuses it.
+    fn compile(&self, kernel: &Kernel) -> Result<(Pipeline, Caught)> {
         let label = kernel.label();
         let source = kernel.source()?;
         let device = &self.inner.device;
-        // Scopes belong to a thread; they close in the reverse order of their opening.
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let checks = if self.inner.checked {
             wgpu::ShaderRuntimeChecks::checked()
         } else {
@@ -146,33 +171,30 @@ impl Gpu {
             label: Some(&label),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        // SAFETY: the text is a file of this library. Every kernel guards its indices by the sizes in its uniform block or
-        // constants, and has no unbounded loop; the tests run every variant with guard zones around its outputs.
-        let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
         let layout = self.layout(&kernel.access);
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(&label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+        let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let (raw, caught) = wait::scoped(device, &filters, || {
+            // SAFETY: the text is a file of this library. Every kernel guards its indices by the sizes in its uniform block or
+            // constants, and has no unbounded loop; the tests run every variant with guard zones around its outputs.
+            let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: None,
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[],
+                    // No kernel reads workgroup memory that it has not written.
+                    zero_initialize_workgroup_memory: self.inner.checked,
+                },
+                cache: None,
+            })
         });
-        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: None,
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[],
-                // No kernel reads workgroup memory that it has not written.
-                zero_initialize_workgroup_memory: self.inner.checked,
-            },
-            cache: None,
-        });
-        let refused = [pollster::block_on(validation.pop()), pollster::block_on(internal.pop())];
-        if let Some(cause) = refused.into_iter().flatten().next() {
-            self.check()?;
-            return Err(Error::Pipeline { label, cause: cause.to_string() });
-        }
-        self.count(|c| c.pipelines += 1);
-        Ok(Pipeline { raw: Arc::new(raw), layout, label: label.into() })
+        Ok((Pipeline { raw: Arc::new(raw), layout, label: label.into() }, caught))
     }
 }

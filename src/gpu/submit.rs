@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::buffer::Binding;
 use super::device::Gpu;
 use super::pipeline::Pipeline;
-use crate::error::{Error, Result};
+use super::wait::Submission;
+use crate::error::Result;
 
 /// A pipeline with its bindings and grid: everything is built, replaying it only encodes.
 #[derive(Clone, Debug)]
@@ -14,10 +15,6 @@ pub struct Dispatch {
     bind_group: Arc<wgpu::BindGroup>,
     grid: [u32; 3],
 }
-
-/// A submission that can be waited for.
-#[derive(Debug)]
-pub struct Ticket(wgpu::SubmissionIndex);
 
 impl Dispatch {
     /// The pipeline's label.
@@ -58,7 +55,7 @@ impl Gpu {
     }
 
     /// Encodes `dispatches` in order as one pass and submits them. Does not wait.
-    pub fn submit<'a>(&self, dispatches: impl IntoIterator<Item = &'a Dispatch>) -> Result<Ticket> {
+    pub fn submit<'a>(&self, dispatches: impl IntoIterator<Item = &'a Dispatch>) -> Result<Submission> {
         self.encode(dispatches, None)
     }
 
@@ -66,7 +63,7 @@ impl Gpu {
         &self,
         dispatches: impl IntoIterator<Item = &'a Dispatch>,
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
-    ) -> Result<Ticket> {
+    ) -> Result<Submission> {
         self.check()?;
         let mut encoder =
             self.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
@@ -79,30 +76,14 @@ impl Gpu {
                 pass.dispatch_workgroups(d.grid[0], d.grid[1], d.grid[2]);
             }
         }
-        let ticket = Ticket(self.inner.queue.submit([encoder.finish()]));
+        let submission = self.submit_encoded(encoder);
         self.count(|c| c.submissions += 1);
         self.check()?;
-        Ok(ticket)
+        Ok(submission)
     }
 
-    /// Waits until everything submitted has run.
-    pub fn wait(&self) -> Result<()> {
-        self.poll(wgpu::PollType::wait_indefinitely())
-    }
-
-    /// Waits until one submission has run.
-    pub fn wait_for(&self, ticket: Ticket) -> Result<()> {
-        self.poll(wgpu::PollType::Wait { submission_index: Some(ticket.0), timeout: None })
-    }
-
-    fn poll(&self, until: wgpu::PollType) -> Result<()> {
-        // wgpu panics on device errors in `poll` other than a timeout; the first cause is kept by the handlers.
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.inner.device.poll(until)));
-        self.check()?;
-        match polled {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => Err(Error::DeviceLost { cause: e.to_string() }),
-            Err(_) => Err(Error::DeviceLost { cause: "the driver reported an error while waiting".into() }),
-        }
+    pub(super) fn submit_encoded(&self, encoder: wgpu::CommandEncoder) -> Submission {
+        let index = self.inner.queue.submit([encoder.finish()]);
+        Submission::new(&self.inner.queue, index)
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::buffer::Binding;
 use super::device::Gpu;
-use super::submit::{Dispatch, Ticket};
+use super::submit::Dispatch;
+use super::wait::{Submission, blocking};
 use crate::error::Result;
 
 /// Pairs of stamps in one query set: 4,096 queries are the interface's most.
@@ -39,7 +40,7 @@ impl Gpu {
         dispatches: impl IntoIterator<Item = &'a Dispatch>,
         watch: &Stopwatch,
         pair: usize,
-    ) -> Result<Ticket> {
+    ) -> Result<Submission> {
         let first = 2 * (pair % PAIRS) as u32;
         self.encode(
             dispatches,
@@ -53,19 +54,30 @@ impl Gpu {
 
     /// Waits for everything submitted, and gives the time of each pair; `None` where the device lost a stamp. Every pair must
     /// have been used.
-    pub fn elapsed(&self, watch: &Stopwatch) -> Result<Vec<Option<Duration>>> {
+    ///
+    /// # Errors
+    /// As [`Gpu::read_async`].
+    pub async fn elapsed_async(&self, watch: &Stopwatch) -> Result<Vec<Option<Duration>>> {
         let usage = wgpu::BufferUsages::QUERY_RESOLVE;
-        let buffer = self.make_buffer("stamps", 16 * watch.pairs as u64, usage)?;
+        let buffer = self.make_buffer("stamps", 16 * watch.pairs as u64, usage).await?;
         let mut encoder = self.inner.device.create_command_encoder(&Default::default());
         for (i, set) in watch.sets.iter().enumerate() {
             let pairs = PAIRS.min(watch.pairs - i * PAIRS);
             encoder.resolve_query_set(set, 0..2 * pairs as u32, &buffer.raw, (16 * i * PAIRS) as u64);
         }
         self.inner.queue.submit([encoder.finish()]);
-        let bytes = self.fetch(&Binding { size: 16 * watch.pairs as u64, offset: 0, buffer })?;
+        let bytes = self.fetch(&Binding { size: 16 * watch.pairs as u64, offset: 0, buffer }).await?;
         let period = f64::from(self.inner.queue.get_timestamp_period());
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
         Ok(stamps.chunks_exact(2).map(|pair| between(pair[0], pair[1], period)).collect())
+    }
+
+    /// [`Gpu::elapsed_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn elapsed(&self, watch: &Stopwatch) -> Result<Vec<Option<Duration>>> {
+        blocking(self.elapsed_async(watch))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::shape::Shape;
 use crate::error::{Error, Result};
-use crate::gpu::{Binding, Buffer, Gpu};
+use crate::gpu::{Binding, Buffer, Gpu, blocking};
 
 /// Largest segment in bytes: the smallest limit on bindings among the devices we run on.
 const SEGMENT_BYTES: u64 = 128 << 20;
@@ -108,14 +108,23 @@ pub struct ParameterSet {
 
 impl ParameterSet {
     /// Allocates zeros for every tensor of `layout`.
-    pub fn zeros(gpu: &Gpu, name: &str, layout: &Arc<ParameterLayout>) -> Result<Self> {
-        let segments = layout
-            .segments
-            .iter()
-            .enumerate()
-            .map(|(i, &bytes)| gpu.buffer(&format!("{name}.{i}"), bytes))
-            .collect::<Result<_>>()?;
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer_async`].
+    pub async fn zeros_async(gpu: &Gpu, name: &str, layout: &Arc<ParameterLayout>) -> Result<Self> {
+        let mut segments = Vec::with_capacity(layout.segments.len());
+        for (i, &bytes) in layout.segments.iter().enumerate() {
+            segments.push(gpu.buffer_async(&format!("{name}.{i}"), bytes).await?);
+        }
         Ok(Self { layout: Arc::clone(layout), segments, gpu: gpu.clone() })
+    }
+
+    /// [`ParameterSet::zeros_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn zeros(gpu: &Gpu, name: &str, layout: &Arc<ParameterLayout>) -> Result<Self> {
+        blocking(Self::zeros_async(gpu, name, layout))
     }
 
     /// The layout.
@@ -157,15 +166,39 @@ impl ParameterSet {
     }
 
     /// Reads a tensor back.
-    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
-        let bytes = self.gpu.read(&self.find(name)?)?;
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`]; as [`Gpu::read_async`].
+    pub async fn read_async(&self, name: &str) -> Result<Vec<f32>> {
+        let bytes = self.gpu.read_async(&self.find(name)?).await?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
-    /// Reads every tensor back, a segment at a time, in the layout's order.
+    /// [`ParameterSet::read_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`]; as [`Gpu::read`].
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        blocking(self.read_async(name))
+    }
+
+    /// [`ParameterSet::read_all_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
     pub fn read_all(&self) -> Result<Vec<Vec<f32>>> {
-        let segments: Vec<Vec<u8>> =
-            self.segments.iter().map(|s| self.gpu.read(&s.whole())).collect::<Result<_>>()?;
+        blocking(self.read_all_async())
+    }
+
+    /// Reads every tensor back, a segment at a time, in the layout's order.
+    ///
+    /// # Errors
+    /// As [`Gpu::read_async`].
+    pub async fn read_all_async(&self) -> Result<Vec<Vec<f32>>> {
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            segments.push(self.gpu.read_async(&segment.whole()).await?);
+        }
         Ok(self
             .layout
             .slots

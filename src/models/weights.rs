@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result, nearest};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, blocking};
 use crate::graph::{ParameterLayout, ParameterSet, Resources, Shape};
 use crate::nn::trace::{FIXED, WEIGHTS};
 use crate::nn::{Manifest, ParamSpec};
@@ -35,11 +35,19 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Limit`] when one tensor exceeds a binding, [`Error::OutOfMemory`].
-    pub fn zeros(gpu: &Gpu, manifest: &Manifest) -> Result<Self> {
+    pub async fn zeros_async(gpu: &Gpu, manifest: &Manifest) -> Result<Self> {
         Ok(Self {
-            trained: ParameterSet::zeros(gpu, WEIGHTS, &trained_layout(gpu, manifest)?)?,
-            fixed: ParameterSet::zeros(gpu, FIXED, &layout(gpu, manifest.fixed())?)?,
+            trained: ParameterSet::zeros_async(gpu, WEIGHTS, &trained_layout(gpu, manifest)?).await?,
+            fixed: ParameterSet::zeros_async(gpu, FIXED, &layout(gpu, manifest.fixed())?).await?,
         })
+    }
+
+    /// [`Weights::zeros_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Weights::zeros_async`].
+    pub fn zeros(gpu: &Gpu, manifest: &Manifest) -> Result<Self> {
+        blocking(Self::zeros_async(gpu, manifest))
     }
 
     /// Initial values under a seed.

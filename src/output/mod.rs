@@ -14,22 +14,34 @@
 //!
 //! A file appears under its name only when it is whole.
 
+#[cfg(feature = "files")]
 mod animation;
+#[cfg(feature = "files")]
 mod arrays;
+#[cfg(feature = "files")]
 mod file;
 mod grid;
+#[cfg(feature = "files")]
 mod metrics;
 mod picture;
 mod pixels;
 mod provenance;
+#[cfg(feature = "files")]
 mod tensorboard;
 
+#[cfg(feature = "files")]
 pub use animation::write_animation;
+#[cfg(feature = "files")]
 pub use arrays::{write_npz, write_safetensors};
+#[cfg(feature = "files")]
 pub use file::write_whole;
 pub use grid::grid;
+#[cfg(feature = "files")]
 pub use metrics::MetricsWriter;
-pub use picture::{encode_png, write_png};
+pub use picture::encode_png;
+#[cfg(feature = "files")]
+pub use picture::write_png;
 pub use pixels::{ImageBytes, to_bytes};
 pub use provenance::Provenance;
+#[cfg(feature = "files")]
 pub use tensorboard::EventWriter;

@@ -1,8 +1,10 @@
 //! PNG files.
 
 use std::io::{self, Write};
+#[cfg(feature = "files")]
 use std::path::Path;
 
+#[cfg(feature = "files")]
 use super::file::write_whole;
 use super::pixels::ImageBytes;
 use super::provenance::Provenance;
@@ -12,6 +14,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Shape`] where there is not exactly one image (see [`super::grid`]).
+#[cfg(feature = "files")]
 pub fn write_png(path: &Path, image: &ImageBytes, provenance: &Provenance) -> Result<()> {
     header_of(image)?;
     write_whole(path, |out| encode(out, image, provenance))

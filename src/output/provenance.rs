@@ -1,7 +1,8 @@
 //! Where a picture comes from: text chunks of a PNG, written with it and read back by `gen inspect`.
 
+#[cfg(feature = "files")]
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, Write};
+use std::io::{BufRead, Seek, Write};
 use std::path::Path;
 
 use png::text_metadata::{ITXtChunk, TEXtChunk};
@@ -80,8 +81,9 @@ impl Provenance {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] where the file is no PNG or is damaged.
+    #[cfg(feature = "files")]
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        Self::read_from(BufReader::new(File::open(path).map_err(Error::io(path))?), path)
+        Self::read_from(std::io::BufReader::new(File::open(path).map_err(Error::io(path))?), path)
     }
 
     fn read_from(file: impl BufRead + Seek, path: &Path) -> Result<Option<Self>> {

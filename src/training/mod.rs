@@ -29,28 +29,37 @@
 //! [`StepDraft`] and [`TrainStep`] are the step alone: perturbation, forward, loss, backward, clipping, Adam and the moving average in
 //! one plan, or one plan a micro-batch where a whole batch does not fit the device.
 
+#[cfg(feature = "files")]
 mod classes;
+#[cfg(feature = "files")]
 mod clock;
+#[cfg(feature = "files")]
 mod evaluation;
 mod kernels;
 pub mod loss;
 mod objective;
 mod options;
+#[cfg(feature = "files")]
 mod prepare;
+#[cfg(feature = "files")]
 mod samples;
 mod state;
 mod step;
+#[cfg(feature = "files")]
 mod trainer;
 
+#[cfg(feature = "files")]
 pub use evaluation::Evaluation;
 pub use kernels::KernelRecord;
 pub use loss::{Level, Loss, LossInputs, Objective, Reduction, Row};
 pub use objective::{adam_of, pc_of, sde_of, time_of};
 pub use options::{Event, Figures, Outcome, Progress, SampleOptions, TrainerOptions};
+#[cfg(feature = "files")]
 pub use samples::{SampleGrids, sampler_draft};
 pub use state::TrainState;
 pub use step::{Figure, StepBatch, StepDraft, StepSettings, TrainStep, Trainable};
+#[cfg(feature = "files")]
 pub use trainer::Trainer;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "files"))]
 mod tests;

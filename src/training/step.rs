@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use super::loss::{LossInputs, Reduction, Row};
 use super::state::{Layouts, TrainState};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Ticket};
+use crate::gpu::{Gpu, Submission};
 use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
 use crate::models::Network;
 use crate::nn::trace::WEIGHTS;
@@ -131,7 +131,7 @@ pub struct TrainStep {
     totals: Totals,
     settings: StepSettings,
     state: TrainState,
-    queued: VecDeque<Ticket>,
+    queued: VecDeque<Submission>,
 }
 
 /// The plans of a split step behind the gradient's.
