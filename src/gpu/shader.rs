@@ -32,10 +32,60 @@ impl Const {
     /// Bits that identify the value in cache keys.
     pub(crate) fn key(self) -> (u8, u32) {
         match self {
-            Self::U32(v) => (0, v),
-            Self::I32(v) => (1, v as u32),
-            Self::F32(v) => (2, v.to_bits()),
+            Self::U32(_) => (0, self.bits()),
+            Self::I32(_) => (1, self.bits()),
+            Self::F32(_) => (2, self.bits()),
         }
+    }
+
+    /// The value as a word of a uniform block.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::U32(v) => v,
+            Self::I32(v) => v as u32,
+            Self::F32(v) => v.to_bits(),
+        }
+    }
+
+    /// The type in WGSL.
+    pub fn wgsl_type(self) -> &'static str {
+        match self {
+            Self::U32(_) => "u32",
+            Self::I32(_) => "i32",
+            Self::F32(_) => "f32",
+        }
+    }
+}
+
+/// Sizes and counts. They fit, since no tensor has 2³² elements: a binding has fewer bytes.
+impl From<usize> for Const {
+    fn from(value: usize) -> Self {
+        debug_assert!(u32::try_from(value).is_ok(), "{value} in a shader's u32");
+        Self::U32(value as u32)
+    }
+}
+
+impl From<u32> for Const {
+    fn from(value: u32) -> Self {
+        Self::U32(value)
+    }
+}
+
+impl From<bool> for Const {
+    fn from(value: bool) -> Self {
+        Self::U32(value.into())
+    }
+}
+
+impl From<i32> for Const {
+    fn from(value: i32) -> Self {
+        Self::I32(value)
+    }
+}
+
+impl From<f32> for Const {
+    fn from(value: f32) -> Self {
+        Self::F32(value)
     }
 }
 

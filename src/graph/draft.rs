@@ -10,7 +10,7 @@ use super::op::{Candidate, Launch, Operand};
 use super::parameters::ALIGNMENT;
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
-use crate::gpu::{Capabilities, Kernel};
+use crate::gpu::{Capabilities, Const, Kernel};
 
 /// How to draft.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) enum Place {
 pub(super) struct Placed {
     pub(super) kernel: Kernel,
     pub(super) places: Vec<Place>,
-    pub(super) uniform: Vec<u32>,
+    pub(super) uniform: Vec<(&'static str, Const)>,
     pub(super) grid: [u32; 3],
     pub(super) flops: f64,
     /// Scope, stem and class: what traces show.
@@ -117,6 +117,11 @@ impl Draft {
     /// Bytes that the ops of a step must read and write at least, one by one.
     pub fn bytes(&self) -> f64 {
         self.chosen.iter().map(|c| c.bytes).sum()
+    }
+
+    /// Every kernel of the draft with the fields of its uniform block, for checks without a device.
+    pub fn launches(&self) -> impl Iterator<Item = (&Kernel, &[(&'static str, Const)])> {
+        self.prepare.iter().chain(&self.step).map(|l| (&l.kernel, l.uniform.as_slice()))
     }
 
     /// Every kernel of the draft, for validation without a device.

@@ -72,16 +72,17 @@ pub enum Operand {
 
 /// One kernel over one grid.
 ///
-/// The uniform block is `origin: vec4<u32>` followed by `uniform`; a kernel adds `origin.xyz` to its `workgroup_id`, so that the plan
-/// may cut the grid anywhere (by measured time, or at 65,535 workgroups) without changing a bit.
+/// The uniform block is `origin: vec4<u32>` followed by the fields of `uniform`, which a test compares with the `struct Params` of the
+/// shader: names, order, types. A kernel adds `origin.xyz` to its `workgroup_id`, so that the plan may cut the grid anywhere (by measured
+/// time, or at 65,535 workgroups) without changing a bit.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The kernel.
     pub kernel: Kernel,
     /// What each storage binding is, in binding order.
     pub operands: Vec<Operand>,
-    /// Words of the uniform block behind `origin`; floats by their bits.
-    pub uniform: Vec<u32>,
+    /// Fields of the uniform block behind `origin`, in order.
+    pub uniform: Vec<(&'static str, Const)>,
     /// Workgroups each way; may exceed 65,535.
     pub grid: [u32; 3],
     /// Floating-point operations, for cutting before anything is measured.
@@ -101,14 +102,14 @@ impl Launch {
     }
 
     /// A constant in front of the shader's text: tile sizes and switches; sizes only for conv, GEMM and attention.
-    pub fn constant(mut self, name: &'static str, value: usize) -> Self {
-        self.kernel.constants.push((name, Const::U32(value as u32)));
+    pub fn constant(mut self, name: &'static str, value: impl Into<Const>) -> Self {
+        self.kernel.constants.push((name, value.into()));
         self
     }
 
-    /// A constant of another kind.
-    pub fn constant_of(mut self, name: &'static str, value: Const) -> Self {
-        self.kernel.constants.push((name, value));
+    /// Several constants: `fields! { H: h, W: w }`.
+    pub fn constants(mut self, fields: impl IntoIterator<Item = (&'static str, Const)>) -> Self {
+        self.kernel.constants.extend(fields);
         self
     }
 
@@ -126,15 +127,21 @@ impl Launch {
         self
     }
 
+    /// The next fields of the uniform block: `fields! { rows, columns: c / 4, scale }`.
+    pub fn params(mut self, fields: impl IntoIterator<Item = (&'static str, Const)>) -> Self {
+        self.uniform.extend(fields);
+        self
+    }
+
     /// The next word of the uniform block, as `u32`.
     pub fn word(mut self, value: usize) -> Self {
-        self.uniform.push(value as u32);
+        self.uniform.push(("", Const::U32(value as u32)));
         self
     }
 
     /// The next word of the uniform block, as `f32`.
     pub fn float(mut self, value: f32) -> Self {
-        self.uniform.push(value.to_bits());
+        self.uniform.push(("", value.into()));
         self
     }
 
@@ -149,6 +156,24 @@ impl Launch {
         self.flops = flops;
         self
     }
+}
+
+/// Named, typed values: the fields of a uniform block, or the constants of a shader. A name alone stands for the variable of that name;
+/// the type in WGSL follows from the type in Rust (`usize`, `u32` and `bool` are `u32`).
+///
+/// ```
+/// use langevin::gpu::Const;
+/// let (rows, scale) = (12_usize, 0.5_f32);
+/// let fields = langevin::fields! { rows, top: -1_i32, scale };
+/// assert_eq!(fields, [("rows", Const::U32(12)), ("top", Const::I32(-1)), ("scale", Const::F32(0.5))]);
+/// ```
+#[macro_export]
+macro_rules! fields {
+    ($($name:ident $(: $value:expr)?),* $(,)?) => {
+        [$((stringify!($name), $crate::fields!(@value $name $($value)?))),*]
+    };
+    (@value $name:ident) => { $crate::gpu::Const::from($name) };
+    (@value $name:ident $value:expr) => { $crate::gpu::Const::from($value) };
 }
 
 /// One way to compute an op.

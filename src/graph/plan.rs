@@ -112,7 +112,7 @@ impl Draft {
                     Ok(Item {
                         pipeline,
                         bindings: launch.places.iter().map(find).collect::<Result<_>>()?,
-                        uniform: launch.uniform.clone(),
+                        uniform: launch.uniform.iter().map(|(_, value)| value.bits()).collect(),
                         grid: launch.grid,
                         flops: launch.flops,
                         label: launch.label.clone(),

@@ -103,7 +103,7 @@ impl<'a> Trial<'a> {
             let needed = (launch.flops / 50e9 / DISPATCH_BUDGET.as_secs_f64()).ceil().clamp(1.0, 64.0);
             for (origin, extent) in cut(launch.grid, parts.max(needed as u32)) {
                 let mut words = vec![origin[0], origin[1], origin[2], 0];
-                words.extend(&launch.uniform);
+                words.extend(launch.uniform.iter().map(|(_, value)| value.bits()));
                 let block = self.gpu.uniform_buffer("tuning", 4 * words.len() as u64)?;
                 words.resize(words.len().next_multiple_of(4), 0);
                 self.gpu.write(&block, 0, bytemuck::cast_slice(&words))?;

@@ -102,10 +102,8 @@ impl Op for Backward {
 fn flat(shader: &'static str, f: Activation, io: &Io) -> Candidate {
     let elements = io.output(0).elements();
     let v = lanes(elements);
-    let mut launch = Launch::new(shader)
-        .constant("V", v)
-        .constant("KIND", f.kind())
-        .constant("IN_PLACE", io.in_place.into());
+    let mut launch =
+        Launch::new(shader).constant("V", v).constant("KIND", f.kind()).constant("IN_PLACE", io.in_place);
     for i in usize::from(io.in_place)..io.inputs.len() {
         launch = launch.read(Operand::Input(i));
     }

@@ -164,7 +164,7 @@ impl Op for Update {
         let s = &self.settings;
         let elements = io.input(0).elements();
         let v = lanes(elements);
-        let mut launch = Launch::new("adam/update.wgsl").constant("V", v).constant("EMA", self.ema.into());
+        let mut launch = Launch::new("adam/update.wgsl").constant("V", v).constant("EMA", self.ema);
         let written = self.mutates().len();
         for i in 0..written {
             launch = launch.write(Operand::Input(i));

@@ -155,7 +155,7 @@ fn softmax(
     let width = lanes(size.positions);
     let rows = images * size.positions;
     let launch = |shader| {
-        let launch = Launch::new(shader).constant("V", width).constant("HALF", halves.is_some().into());
+        let launch = Launch::new(shader).constant("V", width).constant("HALF", halves.is_some());
         let launch = if halves.is_some() { launch.read(scores) } else { launch.write(scores) };
         halves
             .into_iter()
@@ -294,8 +294,8 @@ impl Gradient {
         if self.wants[1] || self.wants[2] {
             let launch = size
                 .online("attention/online_grad_kv.wgsl", 4.0)
-                .constant("WANT_K", self.wants[1].into())
-                .constant("WANT_V", self.wants[2].into())
+                .constant("WANT_K", self.wants[1])
+                .constant("WANT_V", self.wants[2])
                 .constant("JOINED", 0);
             let outputs = [self.output(1), self.output(2)];
             launches.push(outputs.into_iter().flatten().fold(bind(launch), Launch::write));

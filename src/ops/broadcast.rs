@@ -150,7 +150,7 @@ impl Op for Add {
         let (size, v) = per_image(y);
         let mut launch = Launch::new("broadcast/add.wgsl")
             .constant("V", v)
-            .constant("IN_PLACE", io.in_place.into())
+            .constant("IN_PLACE", io.in_place)
             .read(Operand::Input(1));
         if !io.in_place {
             launch = launch.read(Operand::Input(0));
@@ -194,7 +194,7 @@ impl Op for AddChannels {
         let v = lanes(y.last());
         let mut launch = Launch::new("broadcast/add_channels.wgsl")
             .constant("V", v)
-            .constant("IN_PLACE", io.in_place.into())
+            .constant("IN_PLACE", io.in_place)
             .read(Operand::Input(1));
         if !io.in_place {
             launch = launch.read(Operand::Input(0));

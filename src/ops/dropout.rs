@@ -48,7 +48,7 @@ impl Op for Dropout {
         let count = y[0] * blocks;
         let mut launch = Launch::new("dropout/dropout.wgsl")
             .constant("V", lanes(size))
-            .constant("IN_PLACE", io.in_place.into())
+            .constant("IN_PLACE", io.in_place)
             .read(Operand::Input(1))
             .read(Operand::Input(2))
             .read(Operand::Input(3));

@@ -106,7 +106,7 @@ impl Op for Combine {
         let mut launch = Launch::new("elementwise/combine.wgsl")
             .constant("V", v)
             .constant("TERMS", terms)
-            .constant("IN_PLACE", io.in_place.into());
+            .constant("IN_PLACE", io.in_place);
         for i in usize::from(io.in_place)..terms {
             launch = launch.read(Operand::Input(i));
         }
@@ -158,7 +158,7 @@ impl Op for Mul {
         let elements = io.output(0).elements();
         let v = lanes(elements);
         let mut launch =
-            Launch::new("elementwise/mul.wgsl").constant("V", v).constant("IN_PLACE", io.in_place.into());
+            Launch::new("elementwise/mul.wgsl").constant("V", v).constant("IN_PLACE", io.in_place);
         if !io.in_place {
             launch = launch.read(Operand::Input(0));
         }

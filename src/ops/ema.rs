@@ -53,7 +53,7 @@ impl Op for Ema {
         let warm = io.inputs.len() == 3;
         let mut launch = Launch::new("ema/ema.wgsl")
             .constant("V", v)
-            .constant("WARM", warm.into())
+            .constant("WARM", warm)
             .write(Operand::Input(0))
             .read(Operand::Input(1));
         if warm {

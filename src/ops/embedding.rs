@@ -80,7 +80,7 @@ impl Embedding {
     /// The weight is input `weight`, `width` numbers are given for each image.
     fn launch(&self, shader: &'static str, io: &Io, weight: usize, width: usize) -> Launch {
         let mut launch = Launch::new(shader)
-            .constant("LOG", self.log.into())
+            .constant("LOG", self.log)
             .constant("FREQUENCIES", io.input(weight).elements() / self.half);
         for i in 0..io.inputs.len() {
             launch = launch.read(Operand::Input(i));

@@ -120,9 +120,7 @@ fn with_parameters(mut launch: Launch, kind: Kind, first: usize, beta: bool) -> 
     for i in first..first + parameters {
         launch = launch.read(Operand::Input(i));
     }
-    launch
-        .constant("CONDITIONAL", kind.is_conditional().into())
-        .constant("BIAS", usize::from(kind.row() == 3))
+    launch.constant("CONDITIONAL", kind.is_conditional()).constant("BIAS", usize::from(kind.row() == 3))
 }
 
 /// Outputs: y, and the table `n 4 c` of `shared::norm`.
@@ -247,7 +245,7 @@ impl Op for Backward {
                 Kind::Plain | Kind::Variance => {
                     let variance = self.kind == Kind::Variance;
                     let mut launch = Launch::new("instance_norm/gradient.wgsl")
-                        .constant("VARIANCE", variance.into())
+                        .constant("VARIANCE", variance)
                         .read(TABLE)
                         .read(sums)
                         .write(gradient);

@@ -67,7 +67,7 @@ impl Pool {
         let elements = over.elements() / v;
         launch
             .constant("V", v)
-            .constant("MAX", self.max.into())
+            .constant("MAX", self.max)
             .word(x[1])
             .word(x[2])
             .word(pooled[1])

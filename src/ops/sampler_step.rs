@@ -143,7 +143,7 @@ impl Op for Linear {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let launch = flat("sampler_step/linear.wgsl", io, self.per_step).constant("NOISE", self.noise.into());
+        let launch = flat("sampler_step/linear.wgsl", io, self.per_step).constant("NOISE", self.noise);
         vec![Candidate::plain(vec![self.columns.iter().fold(launch, |l, &c| l.word(c))])]
     }
 }
@@ -167,7 +167,7 @@ impl Op for Langevin {
         let v = lanes(per_image);
         // The steps first: one number an image, so that the update stays within eight bindings.
         let steps = Launch::new("sampler_step/langevin_step.wgsl")
-            .constant("BATCH", (self.norm == Norm::Batch).into())
+            .constant("BATCH", (self.norm == Norm::Batch))
             .read(Operand::Input(3))
             .read(Operand::Input(4))
             .read(Operand::Input(5))
@@ -207,8 +207,8 @@ impl Op for Solver {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let launch = flat("sampler_step/solver.wgsl", io, self.per_step)
-            .constant("NOISE", self.noise.into())
-            .constant("CLIP", self.clip.is_some().into())
+            .constant("NOISE", self.noise)
+            .constant("CLIP", self.clip.is_some())
             .word(self.columns.first)
             .word(self.columns.noise)
             .float(self.clip.unwrap_or(0.0));

@@ -141,7 +141,7 @@ impl Gemm {
             .constant("V", v)
             .constant("MODE", mode as usize)
             .constant("EPILOGUE", kind)
-            .constant("A_HALF", a.half.into());
+            .constant("A_HALF", a.half);
         for operand in [Some(a.operand), Some(b.operand), rows.map(|r| r.0), weights].into_iter().flatten() {
             launch = launch.read(operand);
         }

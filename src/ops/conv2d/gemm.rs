@@ -93,7 +93,7 @@ impl Gemm {
             }
             Self::Tile(tile) => {
                 let half = a_as_b && tile.arithmetic.is_reduced();
-                let launch = Launch::new("conv2d/gemm_tile.wgsl").constant("A_HALF", half.into());
+                let launch = Launch::new("conv2d/gemm_tile.wgsl").constant("A_HALF", half);
                 (tile.constants(launch), tile.rows, tile.columns)
             }
         };
@@ -123,7 +123,7 @@ impl Gemm {
         let tiles = k.div_ceil(chunk) * batch * tiles_m * tiles_n;
         [tiles, tiles_m, tiles_n, batch, k, chunk, m / 4, n / 4]
             .into_iter()
-            .fold(launch.constant("ADD", add.into()).read(a).read(b).write(part), Launch::word)
+            .fold(launch.constant("ADD", add).read(a).read(b).write(part), Launch::word)
             .grid(self.groups(tiles), 1, 1)
             .flops(2.0 * (batch * m * n) as f64 * k as f64)
     }

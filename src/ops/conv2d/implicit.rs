@@ -51,7 +51,7 @@ impl Sum {
         }
         let (bytes, pack) = self.pack(self.c_out, tile.element());
         let share = Share { first: 0, pixels: self.pixels(), parts: 1, steps: self.steps(tile) };
-        let launch = self.product(tile, self.has, share).constant("GRADIENT", gradient.into());
+        let launch = self.product(tile, self.has, share).constant("GRADIENT", gradient);
         Some(Candidate {
             class: tile.class("implicit"),
             variant: tile.variant("implicit"),
@@ -119,8 +119,8 @@ impl Sum {
         ]
         .into_iter()
         .fold(Launch::new("conv2d/implicit.wgsl"), |launch, (name, value)| launch.constant(name, value))
-        .constant_of("TOP", Const::I32(self.top))
-        .constant_of("LEFT", Const::I32(self.left));
+        .constant("TOP", self.top)
+        .constant("LEFT", self.left);
         // What follows the sum stands behind the last stage.
         let scale = if parts == 1 { self.scale } else { 1.0 };
         let launch = has.constants(tile.constants(launch)).constant("MORE", has.more);
@@ -179,8 +179,8 @@ impl GradWeight {
             ]
             .into_iter()
             .fold(Launch::new("conv2d/implicit_grad_weight.wgsl"), |l, (name, value)| l.constant(name, value))
-            .constant_of("TOP", top)
-            .constant_of("LEFT", left);
+            .constant("TOP", top)
+            .constant("LEFT", left);
             launches.push(
                 launch
                     .read(Operand::Input(input))

@@ -64,14 +64,14 @@ impl Has {
 
     /// Which operands there are, for the shader.
     pub(super) fn constants(self, launch: Launch) -> Launch {
-        self.epilogue_constants(launch.constant("SECOND", self.second.into()))
+        self.epilogue_constants(launch.constant("SECOND", self.second))
     }
 
     pub(super) fn epilogue_constants(self, launch: Launch) -> Launch {
         launch
-            .constant("BIAS", self.bias.into())
-            .constant("TEMB", self.temb.is_some().into())
-            .constant("RESIDUAL", self.residual.into())
+            .constant("BIAS", self.bias)
+            .constant("TEMB", self.temb.is_some())
+            .constant("RESIDUAL", self.residual)
     }
 
     /// What the shader is told behind the scale, in units of `lanes` columns.
@@ -157,7 +157,7 @@ impl Sum {
         let mut launch = self
             .has
             .bind(Launch::new("conv2d/plain.wgsl"), Operand::Input(self.has.weight()))
-            .constant("GRADIENT", gradient.into());
+            .constant("GRADIENT", gradient);
         for word in [
             outputs,
             h,
@@ -203,10 +203,10 @@ impl Sum {
             .constant("WO", wo)
             .constant("C1", self.c1)
             .constant("C2", self.c2)
-            .constant("C1_EVEN", self.c1.is_multiple_of(4).into())
-            .constant("C2_EVEN", self.c2.is_multiple_of(4).into())
+            .constant("C1_EVEN", self.c1.is_multiple_of(4))
+            .constant("C2_EVEN", self.c2.is_multiple_of(4))
             .constant("CO", self.c_out)
-            .constant("CO_EVEN", self.c_out.is_multiple_of(4).into())
+            .constant("CO_EVEN", self.c_out.is_multiple_of(4))
             .constant("Q0", r1 / 4)
             .constant("Q1", r2 / 4)
             .constant("ROWS_BEFORE0", 0)
@@ -216,8 +216,8 @@ impl Sum {
             .constant("KW", self.kw)
             .constant("STRIDE", self.stride)
             .constant("DILATION", self.dilation)
-            .constant_of("TOP", signed(self.top))
-            .constant_of("LEFT", signed(self.left))
+            .constant("TOP", signed(self.top))
+            .constant("LEFT", signed(self.left))
             .word(blocks)
             .float(self.scale);
         let lanes = if self.c_out.is_multiple_of(4) { 4 } else { 1 };
@@ -249,10 +249,8 @@ impl Sum {
     pub(super) fn pack_into(&self, weight: Operand, packed: Operand, to: Place, element: u64) -> Launch {
         let rows = self.packed_rows();
         let count = self.kh * self.kw * rows * to.width;
-        let launch = Launch::new("conv2d/pack.wgsl")
-            .constant("HALF", (element == 2).into())
-            .read(weight)
-            .write(packed);
+        let launch =
+            Launch::new("conv2d/pack.wgsl").constant("HALF", (element == 2)).read(weight).write(packed);
         let c1_rounded = self.c1.next_multiple_of(4);
         let words =
             [count, rows, to.width, to.line, to.before, self.kw, self.c1, c1_rounded, self.c2, self.c_out];

@@ -56,15 +56,13 @@ impl Tiling {
         let count = tiles * c / 4;
         let launch = self
             .constants(Launch::new("conv2d/winograd_spread.wgsl"))
-            .constant("GRADIENT", gradient.into())
-            .constant("HALF", half.into())
+            .constant("GRADIENT", gradient)
+            .constant("HALF", half)
             .constant("PATCH", if gradient { self.tile } else { self.tile + 2 })
-            .constant("NORM", norm.is_some().into())
+            .constant("NORM", norm.is_some())
             .read(x);
         let launch = match norm {
-            Some(Normalise { table, silu }) => {
-                launch.constant("SILU", silu.into()).constant("V", 4).read(table)
-            }
+            Some(Normalise { table, silu }) => launch.constant("SILU", silu).constant("V", 4).read(table),
             None => launch,
         };
         let launch = launch.write(v);
@@ -148,7 +146,7 @@ impl Sum {
         let count = c_in * c_out / 4;
         let mut pack = tiling
             .constants(Launch::new("conv2d/winograd_weight.wgsl"))
-            .constant("HALF", half.into())
+            .constant("HALF", half)
             .read(Operand::Input(self.has.weight()))
             .write(Operand::Prepared(0))
             .word(count)

@@ -127,8 +127,8 @@ pub(in crate::ops) fn statistics(
     let moments =
         walk.launch("shared/norm_moments.wgsl", 3.0).read(from).write(workspace).word(walk.all_rows());
     let mut finish = Launch::new("shared/norm_finish.wgsl")
-        .constant("AFFINE", affine.is_some().into())
-        .constant("ALONE", walk.alone.into())
+        .constant("AFFINE", affine.is_some())
+        .constant("ALONE", walk.alone)
         .read(workspace);
     for operand in affine.into_iter().flatten() {
         finish = finish.read(operand);
@@ -158,8 +158,8 @@ pub(in crate::ops) fn apply(x: &Shape, silu: bool, [from, table, to]: [Operand; 
     let in_place = from == to;
     let launch = Walk::of_elements(x)
         .launch("shared/norm_apply.wgsl", if silu { 8.0 } else { 3.0 })
-        .constant("SILU", silu.into())
-        .constant("IN_PLACE", in_place.into());
+        .constant("SILU", silu)
+        .constant("IN_PLACE", in_place);
     let launch = if in_place { launch } else { launch.read(from) };
     launch.read(table).write(to)
 }
@@ -175,7 +175,7 @@ pub(in crate::ops) const TABLE: Operand = Operand::Input(2);
 pub(in crate::ops) fn sums(io: &Io, walk: Walk, silu: bool, [workspace, sums]: [Operand; 2]) -> [Launch; 2] {
     let partial = walk
         .launch("shared/norm_sums.wgsl", if silu { 15.0 } else { 4.0 })
-        .constant("SILU", silu.into())
+        .constant("SILU", silu)
         .read(grad_y(io))
         .read(X)
         .read(TABLE)
@@ -221,8 +221,8 @@ pub(in crate::ops) fn table_bytes(x: &Shape, rows: usize) -> u64 {
 pub(in crate::ops) fn backward(io: &Io, silu: bool, gradient: Operand) -> Launch {
     let mut launch = Walk::of_elements(io.input(1))
         .launch("shared/norm_backward.wgsl", if silu { 16.0 } else { 5.0 })
-        .constant("SILU", silu.into())
-        .constant("IN_PLACE", io.in_place.into());
+        .constant("SILU", silu)
+        .constant("IN_PLACE", io.in_place);
     if !io.in_place {
         launch = launch.read(Operand::Input(0));
     }

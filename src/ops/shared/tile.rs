@@ -118,7 +118,7 @@ impl Tile {
             .constant("BK", self.channels())
             .constant("QN", self.quads())
             .constant("THREADS", threads)
-            .constant("HALF", self.arithmetic.is_reduced().into());
+            .constant("HALF", self.arithmetic.is_reduced());
         let Arithmetic::Cooperative(edge) = self.arithmetic else { return launch.constant("COOP", 0) };
         // Subgroups stand in two rows, and each has as many matrices as the next.
         let subgroups = (threads / self.subgroup).clamp(1, threads / 32);
