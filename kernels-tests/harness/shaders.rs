@@ -1,5 +1,7 @@
-//! Every shader variant through naga to SPIR-V, MSL and HLSL, and through tint where it is installed. No device is needed.
+//! Every shader variant through naga to SPIR-V, MSL and HLSL, and through tint where it is installed; its bindings against those of its
+//! launch. No device is needed.
 
+mod bindings;
 mod text;
 mod translate;
 
@@ -15,10 +17,14 @@ use langevin::graph::{Choice, Draft, DraftOptions};
 
 use super::OpCase;
 use super::run::Runner;
+use bindings::Fields;
 use translate::{Language, translate};
 
 /// Names a folder where the tests leave every kernel in the languages of Direct3D 12 and Metal.
 const WRITTEN: &str = "LANGEVIN_SHADER_TEXTS";
+
+/// Kernels by label, with the fields of their uniform blocks.
+type Kernels = BTreeMap<String, (Kernel, Fields)>;
 
 /// Devices that a candidate may ask for: the baseline, and one with every optional feature, of each kind.
 fn devices() -> Vec<Capabilities> {
@@ -40,7 +46,7 @@ fn devices() -> Vec<Capabilities> {
 
 /// Validates every kernel that the cases reach on any of the devices, forward and backward.
 pub fn validate(stem: &str, cases: &[OpCase]) {
-    let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
+    let mut kernels = Kernels::new();
     for case in cases.iter().filter(|case| !case.heavy) {
         let mut runners = vec![Runner::forward(case)];
         if case.backward.is_some() {
@@ -51,7 +57,7 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
                 let mut pick = 0;
                 loop {
                     let (draft, candidates) = traced.draft(&device, pick);
-                    kernels.extend(draft.kernels().map(|k| (k.label(), k.clone())));
+                    collect(&mut kernels, &draft);
                     pick += 1;
                     if pick >= candidates {
                         break;
@@ -60,7 +66,7 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
             }
         }
     }
-    let reached: BTreeSet<&str> = kernels.values().map(|kernel| kernel.shader).collect();
+    let reached: BTreeSet<&str> = kernels.values().map(|(kernel, _)| kernel.shader).collect();
     let is_entry =
         |path: &str, text: &str| path.starts_with(&format!("{stem}/")) && text.contains("@compute");
     let missed: Vec<&str> = shader::FILES
@@ -72,10 +78,19 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
     assert_accepted(&kernels);
 }
 
-fn assert_accepted(kernels: &BTreeMap<String, Kernel>) {
+/// Adds the kernels of a draft; one that is there already must have the same fields.
+fn collect(kernels: &mut Kernels, draft: &Draft) {
+    for (kernel, uniform) in draft.launches() {
+        let fields = bindings::fields(uniform);
+        let known = kernels.entry(kernel.label()).or_insert_with(|| (kernel.clone(), fields.clone()));
+        assert_eq!(known.1, fields, "{}: one kernel with two uniform blocks", kernel.label());
+    }
+}
+
+fn assert_accepted(kernels: &Kernels) {
     let problems: Vec<String> = kernels
         .iter()
-        .filter_map(|(label, kernel)| Some(format!("{label}: {}", refused(kernel).err()?)))
+        .filter_map(|(label, (kernel, fields))| Some(format!("{label}: {}", refused(kernel, fields).err()?)))
         .collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
@@ -83,7 +98,7 @@ fn assert_accepted(kernels: &BTreeMap<String, Kernel>) {
 /// The kernels of networks have shapes of their own: those of everything that is measured, as a user would get them.
 #[test]
 fn networks() {
-    let mut kernels = BTreeMap::new();
+    let mut kernels = Kernels::new();
     for case in suite() {
         let Some(workload) = case.workload(case.batch) else { continue };
         let workload = workload.unwrap_or_else(|e| panic!("{case}: {e}"));
@@ -92,15 +107,16 @@ fn networks() {
             let draft = Draft::new(&workload.graph, &workload.outputs, &device, options);
             // A device of the least limits has no room for the largest ones.
             let Ok(draft) = draft else { continue };
-            kernels.extend(draft.kernels().map(|kernel| (kernel.label(), kernel.clone())));
+            collect(&mut kernels, &draft);
         }
     }
     assert_accepted(&kernels);
 }
 
-/// What naga, the texts that it writes, or tint have against a kernel.
-fn refused(kernel: &Kernel) -> Result<(), String> {
+/// What naga, the texts that it writes, or tint have against a kernel, or where its bindings are not those that the launch gives.
+fn refused(kernel: &Kernel, fields: &Fields) -> Result<(), String> {
     let source = kernel.source().map_err(|e| e.to_string())?;
+    bindings::compare(&source, kernel, fields)?;
     let texts = translate(kernel, &source)?;
     for (language, text) in &texts {
         let faults = text::faults(*language, text);

@@ -1,12 +1,12 @@
 // The numbers of one optimizer step, and the counters moved on by one.
 // counters: steps, updates, steps skipped; norm, nonfinite: one each; y: skip (1 or 0), clip coefficient, lr/(1 − β1^t), 1/√(1 − β2^t),
-// 1 − EMA decay. t = updates + 1; lr·min(step/warmup, 1); min(1, clip/(norm + 1e-6)), off below 0; decay min(rate, (1 + t)/(10 + t)).
+// 1 − EMA decay. t = updates + 1; lr·min(step/warmup, 1); min(1, grad_clip/(norm + 1e-6)), off below 0; decay min(rate, (1 + t)/(10 + t)).
 // One invocation owns it all.
 struct Params {
     origin: vec4<u32>,
     lr: f32,
     warmup: f32,
-    clip: f32,
+    grad_clip: f32,
     ln_beta1: f32,
     ln_beta2: f32,
     rest: f32,
@@ -35,7 +35,7 @@ fn main() {
         lr *= min(f32(step) / p.warmup, 1.0);
     }
     y[0] = select(0.0, 1.0, skip);
-    y[1] = select(min(1.0, p.clip / (norm[0] + 1e-6)), 1.0, p.clip < 0.0);
+    y[1] = select(min(1.0, p.grad_clip / (norm[0] + 1e-6)), 1.0, p.grad_clip < 0.0);
     y[2] = lr / one_minus_exp(t * p.ln_beta1);
     y[3] = 1.0 / sqrt(one_minus_exp(t * p.ln_beta2));
     y[4] = max(p.rest, 9.0 / (10.0 + t));

@@ -5,12 +5,12 @@
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     h: u32,
     w: u32,
     out_h: u32,
     out_w: u32,
     columns: u32,
-    elements: u32,
 }
 
 @group(0) @binding(0) var<storage, read> grad_y: array<E>;
@@ -37,7 +37,7 @@ fn share(out_at: u32, at: u32, side: u32, out_side: u32) -> f32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let own = (group.x + p.origin.x) * 256u + lane;
-    if own >= p.elements {
+    if own >= p.count {
         return;
     }
     let pixel = own / p.columns;

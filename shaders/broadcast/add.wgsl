@@ -1,13 +1,12 @@
-// y = x + k·s[image]. IN_PLACE: y holds x at first.
+// y = x + s[image]. IN_PLACE: y holds x at first.
 // x, y: n images of `size` elements E; s: n.
-// y[image, e] = x[image, e] + k·s[image].
+// y[image, e] = x[image, e] + s[image].
 // A workgroup owns 256 elements E, an invocation one.
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
-    size: u32,
     count: u32,
-    k: f32,
+    size: u32,
 }
 
 @group(0) @binding(0) var<storage, read> s: array<f32>;
@@ -27,8 +26,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
 //!if IN_PLACE
-    y[i] += p.k * s[i / p.size];
+    y[i] += s[i / p.size];
 //!else
-    y[i] = x[i] + p.k * s[i / p.size];
+    y[i] = x[i] + s[i / p.size];
 //!end
 }

@@ -5,8 +5,8 @@
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
-    channels: u32,
     count: u32,
+    channels: u32,
 }
 
 @group(0) @binding(0) var<storage, read> s: array<E>;

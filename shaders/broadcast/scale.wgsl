@@ -5,8 +5,8 @@
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
-    size: u32,
     count: u32,
+    size: u32,
 //!for i in 0..TERMS
     k$i: f32,
 //!end

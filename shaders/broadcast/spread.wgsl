@@ -1,13 +1,13 @@
-// y = k times one number for all elements of each image; also the gradient of a sum, written with `=`.
+// y = `factor` times one number for all elements of each image; also the gradient of a sum, written with `=`.
 // s: n; y: n images of `size` elements E.
-// y[image, e] = k·s[image].
+// y[image, e] = factor·s[image].
 // A workgroup owns 256 elements E, an invocation one.
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
-    size: u32,
     count: u32,
-    k: f32,
+    size: u32,
+    factor: f32,
 }
 
 @group(0) @binding(0) var<storage, read> s: array<f32>;
@@ -20,5 +20,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.count {
         return;
     }
-    y[i] = E(p.k * s[i / p.size]);
+    y[i] = E(p.factor * s[i / p.size]);
 }

@@ -1,11 +1,11 @@
 // Sums over chunks of rows, one stage of two (or the only one).
 // x: groups × rows × columns E; y: groups × chunks × columns E, chunks = ⌈rows / chunk⌉.
 // y[g, k, c] = Σ_{r in chunk k} x[g, r, c], rows in order.
-// A workgroup owns 256 sums, an invocation one; neighbours read neighbouring columns.
+// A workgroup owns 256 of `count` sums, an invocation one; neighbours read neighbouring columns.
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
-    sums: u32,
+    count: u32,
     columns: u32,
     rows: u32,
     chunk: u32,
@@ -18,7 +18,7 @@ struct Params {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = (group.x + p.origin.x) * 256u + lane;
-    if at >= p.sums {
+    if at >= p.count {
         return;
     }
     let chunks = (p.rows + p.chunk - 1u) / p.chunk;

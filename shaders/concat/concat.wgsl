@@ -5,9 +5,9 @@
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     c1: u32,
     c2: u32,
-    count: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<E>;

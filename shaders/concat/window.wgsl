@@ -5,9 +5,9 @@
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     c_x: u32,
     c_y: u32,
-    count: u32,
     start: i32,
 }
 

@@ -6,9 +6,9 @@
 //!use shared/philox.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     size: u32,
     blocks: u32,
-    count: u32,
     seed_stride: u32,
     purpose: u32,
     threshold: u32,

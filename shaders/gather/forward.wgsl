@@ -5,9 +5,9 @@
 //!use gather/label.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     k: u32,
     m: u32,
-    count: u32,
 }
 
 @group(0) @binding(0) var<storage, read> table: array<f32>;

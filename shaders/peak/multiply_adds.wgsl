@@ -6,8 +6,8 @@ struct Params {
     origin: vec4<u32>,
     count: u32,
     turns: u32,
-    m: f32,
-    b: f32,
+    factor: f32,
+    summand: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -21,8 +21,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let seed = x[at] / 16.0;
-    let m = vec4<f32>(p.m);
-    let b = vec4<f32>(p.b);
+    let m = vec4<f32>(p.factor);
+    let b = vec4<f32>(p.summand);
     var sum = vec4<f32>(0.0);
     for (var first = 0u; first < 16u; first += CHAINS) {
         //!for k in 0..CHAINS

@@ -5,9 +5,9 @@
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     w: u32,
     channels: u32,
-    count: u32,
     gain: f32,
 }
 

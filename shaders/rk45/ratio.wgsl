@@ -1,5 +1,5 @@
 // r = (c_y·y + Σ_j c_j·slope_j) / (atol + rtol·max(|y|, |other|)).
-// y, other, r: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns with c_j, c_y, rtol, atol from `first` on; counter: one u32.
+// y, other, r: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns with c_j, c_y, rtol, atol from `column` on; counter: one u32.
 // The error estimate over its scale (Dormand and Prince 1980, with scipy's scale); a slope whose factor is 0 is not read.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
@@ -11,7 +11,7 @@ struct Params {
     columns: u32,
     per_step: u32,
     per_image: u32,
-    first: u32,
+    column: u32,
 }
 
 @group(0) @binding(0) var<storage, read> y: array<E>;
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.count {
         return;
     }
-    let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.first;
+    let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.column;
     var sum = table[c + 7u] * y[i];
     for (var j = 0u; j < 7u; j++) {
         let factor = table[c + j];

@@ -1,5 +1,5 @@
 // x = y + Σ_j c_j·slope_j, the state at which a stage asks for its slope.
-// y, x: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns, c in seven columns from `first` on; counter: one u32.
+// y, x: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns, c in seven columns from `column` on; counter: one u32.
 // A stage of Dormand and Prince 1980; a slope whose factor is 0 is not read, so that it may hold anything.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
@@ -11,7 +11,7 @@ struct Params {
     columns: u32,
     per_step: u32,
     per_image: u32,
-    first: u32,
+    column: u32,
 }
 
 @group(0) @binding(0) var<storage, read> y: array<E>;
@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if i >= p.count {
         return;
     }
-    let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.first;
+    let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.column;
     var change = E(0.0);
     for (var j = 0u; j < 7u; j++) {
         let factor = table[c + j];

@@ -11,8 +11,8 @@ struct Params {
     origin: vec4<u32>,
     pixels: u32,
     columns: u32,
-    cols: u32,
-    rows: u32,
+    workgroup_columns: u32,
+    workgroup_rows: u32,
     turns: u32,
 }
 
@@ -38,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let scale = table[entry + p.columns];
     let offset = table[entry + 2u * p.columns];
     let base = at.image * p.pixels;
-    for (var pixel = at.pixel; pixel < at.end; pixel += p.rows) {
+    for (var pixel = at.pixel; pixel < at.end; pixel += p.workgroup_rows) {
         let i = (base + pixel) * p.columns + at.column;
 //!if IN_PLACE
         let z = (y[i] - mean) * scale + offset;

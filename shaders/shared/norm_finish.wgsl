@@ -1,18 +1,18 @@
 // Statistics of each image and group of channels from the moments of rows, spread over the group's channels.
 // moments: n all_rows 2 c as shared/norm_moments.wgsl leaves them; weight, bias: c, with AFFINE. table: n 4 c, whose rows are mean,
-// scale, offset and 1/sqrt(variance + eps): the norm is (x - mean)·scale + offset. variance = Σ(x - mean)²/(count - free).
+// scale, offset and 1/sqrt(variance + eps): the norm is (x - mean)·scale + offset. variance = Σ(x - mean)²/(count - unbiased).
 // A workgroup of 64 owns a group of `size` channels of one image, an invocation every 64th row. ALONE: an invocation owns all rows.
 struct Params {
     origin: vec4<u32>,
     pixels: u32,
     channels: u32,
-    rows: u32,
+    workgroup_rows: u32,
     turns: u32,
     all_rows: u32,
     // Channels of a group.
     size: u32,
-    // 1 for the unbiased variance.
-    free: u32,
+    // 1 for the unbiased variance, else 0.
+    unbiased: u32,
     eps: f32,
     // Of channels, of an image.
     groups: u32,
@@ -44,11 +44,11 @@ fn sum_rows(value: f32, lane: u32) -> f32 {
 
 // Pixels that a row of shared/norm_moments.wgsl covers.
 fn pixels_of(row: u32) -> f32 {
-    let chunk = p.rows * p.turns;
-    let first = row / p.rows * chunk;
-    let own = first + row % p.rows;
+    let chunk = p.workgroup_rows * p.turns;
+    let first = row / p.workgroup_rows * chunk;
+    let own = first + row % p.workgroup_rows;
     let end = min(first + chunk, p.pixels);
-    return f32(select(0u, (end - min(own, end) + p.rows - 1u) / p.rows, own < end));
+    return f32(select(0u, (end - min(own, end) + p.workgroup_rows - 1u) / p.workgroup_rows, own < end));
 }
 
 @compute @workgroup_size(64)
@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) i
             deviations += select(0.0, moments[at + p.channels + j] + count * d * d, count > 0.0);
         }
     }
-    let variance = sum_rows(deviations, lane) / (count - f32(p.free));
+    let variance = sum_rows(deviations, lane) / (count - f32(p.unbiased));
     let mean = shift + moved;
     let inverse = 1.0 / sqrt(variance + p.eps);
     for (var j = lane; j < p.size; j += STEP) {

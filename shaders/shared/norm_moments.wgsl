@@ -8,8 +8,8 @@ struct Params {
     origin: vec4<u32>,
     pixels: u32,
     columns: u32,
-    cols: u32,
-    rows: u32,
+    workgroup_columns: u32,
+    workgroup_rows: u32,
     turns: u32,
     all_rows: u32,
 }
@@ -31,12 +31,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let shift = x[(base + at.pixel) * p.columns + at.column];
         var sum = E(0.0);
         var squares = E(0.0);
-        for (var i = at.pixel + p.rows; i < at.end; i += p.rows) {
+        for (var i = at.pixel + p.workgroup_rows; i < at.end; i += p.workgroup_rows) {
             let d = x[(base + i) * p.columns + at.column] - shift;
             sum += d;
             squares += d * d;
         }
-        let count = (at.end - at.pixel + p.rows - 1u) / p.rows;
+        let count = (at.end - at.pixel + p.workgroup_rows - 1u) / p.workgroup_rows;
         let moved = sum / f32(count);
         mean = shift + moved;
         deviations = max(squares - sum * moved, E(0.0));

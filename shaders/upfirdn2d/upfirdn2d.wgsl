@@ -1,18 +1,18 @@
 // y = every DOWN-th pixel of the convolution of `taps` with x, zero-stuffed by UP and padded (StyleGAN2's upfirdn2d).
-// x: n `h` `w` c, y: n `oh` `ow` c, both `channels` elements E deep; taps: KH KW, turned by 180 degrees, rows of VECTORS vec4.
+// x: n `h` `w` c, y: n `out_h` `out_w` c, both `channels` elements E deep; taps: KH KW, turned by 180 degrees, rows of VECTORS vec4.
 // y[UP·b + p] = Σ_i taps[UP·i + LEAD − DOWN·p]·x[DOWN·b + FIRST + i] along each axis: zeros between pixels are never touched.
 // A workgroup owns 256 blocks of UP x UP outputs, an invocation one block of E.
 //!use shared/element.wgsl
 struct Params {
     origin: vec4<u32>,
+    count: u32,
     h: u32,
     w: u32,
-    oh: u32,
-    ow: u32,
+    out_h: u32,
+    out_w: u32,
     channels: u32,
     blocks_h: u32,
     blocks_w: u32,
-    count: u32,
     taps: array<vec4<f32>, KH * VECTORS>,
 }
 
@@ -68,8 +68,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
 //!for r in 0..UP
 //!for s in 0..UP
-    if by * UP + $r < p.oh && bx * UP + $s < p.ow {
-        y[((image * p.oh + by * UP + $r) * p.ow + bx * UP + $s) * p.channels + channel] = sum${r}_$s;
+    if by * UP + $r < p.out_h && bx * UP + $s < p.out_w {
+        y[((image * p.out_h + by * UP + $r) * p.out_w + bx * UP + $s) * p.channels + channel] = sum${r}_$s;
     }
 //!end
 //!end

@@ -2,9 +2,10 @@
 
 use crate::error::Result;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Value};
 
-use super::{flat_groups, lanes};
+use super::shared::flat::elementwise;
+use super::shared::gradient::by_first;
 
 /// A function applied to every element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +53,7 @@ impl Op for Forward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![flat("activation/forward.wgsl", self.0, io)]
+        vec![candidate("activation/forward.wgsl", self.0, io)]
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -66,9 +67,10 @@ impl Op for Forward {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        let shape = graph.shape(grad_y).clone();
-        Ok(vec![Some(graph.push1(Backward(self.0), &[grad_y, node.inputs[0]], shape))])
+        by_first(grads, needs, |grad_y| {
+            let shape = graph.shape(grad_y).clone();
+            Ok(graph.push1(Backward(self.0), &[grad_y, node.inputs[0]], shape))
+        })
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -86,7 +88,7 @@ impl Op for Backward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![flat("activation/backward.wgsl", self.0, io)]
+        vec![candidate("activation/backward.wgsl", self.0, io)]
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -98,19 +100,8 @@ impl Op for Backward {
     }
 }
 
-/// One launch over all elements; the first input is the one that may be overwritten.
-fn flat(shader: &'static str, f: Activation, io: &Io) -> Candidate {
-    let elements = io.output(0).elements();
-    let v = lanes(elements);
-    let mut launch =
-        Launch::new(shader).constant("V", v).constant("KIND", f.kind()).constant("IN_PLACE", io.in_place);
-    for i in usize::from(io.in_place)..io.inputs.len() {
-        launch = launch.read(Operand::Input(i));
-    }
-    let launch = launch
-        .write(Operand::Output(0))
-        .word(elements / v)
-        .grid(flat_groups(elements, v), 1, 1)
-        .flops(FLOPS * elements as f64);
-    Candidate::plain(vec![launch])
+/// One launch over all elements.
+fn candidate(shader: &'static str, f: Activation, io: &Io) -> Candidate {
+    let flops = FLOPS * io.output(0).elements() as f64;
+    Candidate::plain(vec![elementwise(shader, io).constant("KIND", f.kind()).flops(flops)])
 }

@@ -2,11 +2,13 @@
 //! parameters in one pass over each segment. What changes from step to step is counted and computed on the device.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Shape, Value};
 
 use super::clip::GlobalNorm;
-use super::{ema, flat_groups, lanes};
+use super::shared::flat::flat;
+use super::{ema, lanes};
 
 /// Words of the counters: steps, updates, steps skipped.
 pub const COUNTERS: usize = 3;
@@ -135,12 +137,14 @@ impl Op for Schedule {
             .read(Operand::Input(1))
             .read(Operand::Input(2))
             .write(Operand::Output(0))
-            .float(s.lr as f32)
-            .float(s.warmup as f32)
-            .float(s.grad_clip as f32)
-            .float(log_of(s.beta1))
-            .float(log_of(s.beta2))
-            .float((1.0 - s.ema_rate) as f32);
+            .params(fields! {
+                lr: s.lr as f32,
+                warmup: s.warmup as f32,
+                grad_clip: s.grad_clip as f32,
+                ln_beta1: log_of(s.beta1),
+                ln_beta2: log_of(s.beta2),
+                rest: (1.0 - s.ema_rate) as f32,
+            });
         vec![Candidate::plain(vec![launch])]
     }
 
@@ -164,22 +168,20 @@ impl Op for Update {
         let s = &self.settings;
         let elements = io.input(0).elements();
         let v = lanes(elements);
-        let mut launch = Launch::new("adam/update.wgsl").constant("V", v).constant("EMA", self.ema);
         let written = self.mutates().len();
-        for i in 0..written {
-            launch = launch.write(Operand::Input(i));
-        }
-        let launch = launch
-            .read(Operand::Input(written))
-            .read(Operand::Input(written + 1))
-            .word(elements / v)
-            .float(s.beta1 as f32)
-            .float((1.0 - s.beta1) as f32)
-            .float(s.beta2 as f32)
-            .float((1.0 - s.beta2) as f32)
-            .float(s.eps as f32)
-            .float(s.weight_decay as f32)
-            .grid(flat_groups(elements, v), 1, 1)
+        let launch = flat("adam/update.wgsl", elements / v).constants(fields! { V: v, EMA: self.ema });
+        let launch = (0..written)
+            .map(Operand::Input)
+            .fold(launch, Launch::write)
+            .read_inputs(written..io.inputs.len())
+            .params(fields! {
+                beta1: s.beta1 as f32,
+                rest1: (1.0 - s.beta1) as f32,
+                beta2: s.beta2 as f32,
+                rest2: (1.0 - s.beta2) as f32,
+                eps: s.eps as f32,
+                weight_decay: s.weight_decay as f32,
+            })
             .flops(self.flops(io));
         vec![Candidate::plain(vec![launch])]
     }

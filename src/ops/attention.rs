@@ -296,7 +296,7 @@ impl Gradient {
                 .online("attention/online_grad_kv.wgsl", 4.0)
                 .constant("WANT_K", self.wants[1])
                 .constant("WANT_V", self.wants[2])
-                .constant("JOINED", 0);
+                .constant("JOINED", false);
             let outputs = [self.output(1), self.output(2)];
             launches.push(outputs.into_iter().flatten().fold(bind(launch), Launch::write));
         }

@@ -1,10 +1,13 @@
 //! Bilinear resizing with aligned corners.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
+use super::shared::gradient::by_first;
 
 /// Longest side, so that a place times a side fits into 31 bits.
 const LONGEST: usize = 32_768;
@@ -24,20 +27,13 @@ pub fn bilinear(graph: &mut Graph, x: Value, [out_h, out_w]: [usize; 2]) -> Resu
 }
 
 /// A launch over all elements of the output; `x` and `y` are the shapes of both images.
-fn flat(shader: &'static str, io: &Io, x: &Shape, y: &Shape) -> Candidate {
+fn candidate(shader: &'static str, io: &Io, x: &Shape, y: &Shape) -> Candidate {
     let v = lanes(x.last());
-    let elements = io.output(0).elements() / v;
-    let launch = Launch::new(shader)
+    let launch = flat(shader, io.output(0).elements() / v)
         .constant("V", v)
         .read(Operand::Input(0))
         .write(Operand::Output(0))
-        .word(x[1])
-        .word(x[2])
-        .word(y[1])
-        .word(y[2])
-        .word(x[3] / v)
-        .word(elements)
-        .grid(flat_groups(elements, 1), 1, 1)
+        .params(fields! { h: x[1], w: x[2], out_h: y[1], out_w: y[2], columns: x[3] / v })
         .flops(8.0 * x.elements().max(y.elements()) as f64);
     Candidate::plain(vec![launch])
 }
@@ -51,7 +47,7 @@ impl Op for Forward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![flat("bilinear/forward.wgsl", io, io.input(0), io.output(0))]
+        vec![candidate("bilinear/forward.wgsl", io, io.input(0), io.output(0))]
     }
 
     fn backward(
@@ -61,9 +57,8 @@ impl Op for Forward {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
         let shape = graph.shape(node.inputs[0]).clone();
-        Ok(vec![Some(graph.push1(Backward, &[grad_y], shape))])
+        by_first(grads, needs, |grad_y| Ok(graph.push1(Backward, &[grad_y], shape)))
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -81,7 +76,7 @@ impl Op for Backward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![flat("bilinear/backward.wgsl", io, io.output(0), io.input(0))]
+        vec![candidate("bilinear/backward.wgsl", io, io.output(0), io.input(0))]
     }
 
     fn flops(&self, io: &Io) -> f64 {

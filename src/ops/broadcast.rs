@@ -1,10 +1,13 @@
 //! One number for a whole image: products, sums and copies.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
 
-use super::{column_sum, flat_groups, lanes, reduce};
+use super::shared::flat::{factors, flat};
+use super::shared::gradient::{by_each, by_first};
+use super::{column_sum, lanes, reduce};
 
 /// Most terms of [`combine_images`]: two bindings each, and one for the result.
 const MOST: usize = 3;
@@ -105,17 +108,14 @@ impl Op for Combine {
         let y = io.output(0);
         let (size, v) = per_image(y);
         let terms = self.coefficients.len();
-        let mut launch = Launch::new("broadcast/scale.wgsl").constant("V", v).constant("TERMS", terms);
-        for i in 0..2 * terms {
-            launch = launch.read(Operand::Input(i));
-        }
-        launch = launch.write(Operand::Output(0)).word(size / v).word(y.elements() / v);
-        for &coefficient in &self.coefficients {
-            launch = launch.float(coefficient);
-        }
-        vec![Candidate::plain(vec![
-            launch.grid(flat_groups(y.elements(), v), 1, 1).flops((3 * terms * y.elements()) as f64),
-        ])]
+        let launch = flat("broadcast/scale.wgsl", y.elements() / v)
+            .constants(fields! { V: v, TERMS: terms })
+            .read_inputs(0..2 * terms)
+            .write(Operand::Output(0))
+            .params(fields! { size: size / v })
+            .params(factors(&self.coefficients))
+            .flops((3 * terms * y.elements()) as f64);
+        vec![Candidate::plain(vec![launch])]
     }
 
     fn backward(
@@ -125,15 +125,14 @@ impl Op for Combine {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
-        let mut result = Vec::new();
-        for (i, &k) in self.coefficients.iter().enumerate() {
-            let (x, s) = (node.inputs[2 * i], node.inputs[2 * i + 1]);
-            let by_x = needs[2 * i].then(|| combine_images(graph, &[(grad_y, s, k)])).transpose()?;
-            let by_s = needs[2 * i + 1].then(|| reduce::dot_images(graph, grad_y, x, k)).transpose()?;
-            result.extend([by_x, by_s]);
-        }
-        Ok(result)
+        by_each(grads, needs, |grad_y, i| {
+            // x and s of each term, one after the other.
+            let k = self.coefficients[i / 2];
+            match i % 2 {
+                0 => combine_images(graph, &[(grad_y, node.inputs[i + 1], k)]),
+                _ => reduce::dot_images(graph, grad_y, node.inputs[i - 1], k),
+            }
+        })
     }
 }
 
@@ -148,19 +147,12 @@ impl Op for Add {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let y = io.output(0);
         let (size, v) = per_image(y);
-        let mut launch = Launch::new("broadcast/add.wgsl")
+        let launch = flat("broadcast/add.wgsl", y.elements() / v)
             .constant("V", v)
-            .constant("IN_PLACE", io.in_place)
-            .read(Operand::Input(1));
-        if !io.in_place {
-            launch = launch.read(Operand::Input(0));
-        }
-        let launch = launch
+            .read(Operand::Input(1))
+            .read_or_in_place(io)
             .write(Operand::Output(0))
-            .word(size / v)
-            .word(y.elements() / v)
-            .float(1.0)
-            .grid(flat_groups(y.elements(), v), 1, 1)
+            .params(fields! { size: size / v })
             .flops(y.elements() as f64);
         vec![Candidate::plain(vec![launch])]
     }
@@ -176,8 +168,10 @@ impl Op for Add {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
-        Ok(vec![needs[0].then_some(grad_y), needs[1].then(|| reduce::sum_images(graph, grad_y)).transpose()?])
+        by_each(grads, needs, |grad_y, i| match i {
+            0 => Ok(grad_y),
+            _ => reduce::sum_images(graph, grad_y),
+        })
     }
 }
 
@@ -192,18 +186,12 @@ impl Op for AddChannels {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let y = io.output(0);
         let v = lanes(y.last());
-        let mut launch = Launch::new("broadcast/add_channels.wgsl")
+        let launch = flat("broadcast/add_channels.wgsl", y.elements() / v)
             .constant("V", v)
-            .constant("IN_PLACE", io.in_place)
-            .read(Operand::Input(1));
-        if !io.in_place {
-            launch = launch.read(Operand::Input(0));
-        }
-        let launch = launch
+            .read(Operand::Input(1))
+            .read_or_in_place(io)
             .write(Operand::Output(0))
-            .word(y.last() / v)
-            .word(y.elements() / v)
-            .grid(flat_groups(y.elements(), v), 1, 1)
+            .params(fields! { channels: y.last() / v })
             .flops(y.elements() as f64);
         vec![Candidate::plain(vec![launch])]
     }
@@ -219,9 +207,10 @@ impl Op for AddChannels {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
-        let by_s = needs[1].then(|| column_sum::column_sum(graph, grad_y, 1)).transpose()?;
-        Ok(vec![needs[0].then_some(grad_y), by_s])
+        by_each(grads, needs, |grad_y, i| match i {
+            0 => Ok(grad_y),
+            _ => column_sum::column_sum(graph, grad_y, 1),
+        })
     }
 }
 
@@ -241,14 +230,11 @@ impl Op for Spread {
         let y = io.output(0);
         let size = y.elements() / self.rows;
         let v = lanes(size);
-        let launch = Launch::new("broadcast/spread.wgsl")
+        let launch = flat("broadcast/spread.wgsl", y.elements() / v)
             .constant("V", v)
             .read(Operand::Input(0))
             .write(Operand::Output(0))
-            .word(size / v)
-            .word(y.elements() / v)
-            .float(self.factor)
-            .grid(flat_groups(y.elements(), v), 1, 1)
+            .params(fields! { size: size / v, factor: self.factor })
             .flops(y.elements() as f64);
         vec![Candidate::plain(vec![launch])]
     }
@@ -260,9 +246,7 @@ impl Op for Spread {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
         let shape = graph.shape(node.inputs[0]).clone();
-        let sum = reduce::sum_runs(graph, grad_y, shape, self.factor)?;
-        Ok(vec![Some(sum)])
+        by_first(grads, needs, |grad_y| reduce::sum_runs(graph, grad_y, shape, self.factor))
     }
 }

@@ -1,6 +1,7 @@
 //! The global norm of gradients, for clipping as PyTorch's `clip_grad_norm_`, and the watch for NaN and infinity.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Shape, Value};
 
@@ -53,9 +54,7 @@ impl Op for Norm {
                 .read(Operand::Input(i))
                 .write(Operand::Workspace(0))
                 .write(Operand::Workspace(1))
-                .word(elements / v)
-                .word(turns)
-                .word(parts)
+                .params(fields! { size: elements / v, turns, first: parts })
                 .grid(own, 1, 1)
                 .flops(2.0 * elements as f64);
             launches.push(launch);
@@ -67,7 +66,7 @@ impl Op for Norm {
                 .read(Operand::Workspace(1))
                 .write(Operand::Output(0))
                 .write(Operand::Output(1))
-                .word(parts),
+                .params(fields! { parts }),
         );
         vec![Candidate::plain(launches).with_workspaces(vec![4 * parts as u64; 2])]
     }

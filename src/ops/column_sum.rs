@@ -1,12 +1,14 @@
 //! Sums over rows: the gradient of whatever was broadcast over pixels or images.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Launch, Op, Operand, Value};
 
-use super::{FLAT, lanes};
+use super::lanes;
+use super::shared::flat::flat;
 
-/// Sums `x`, seen as `groups × rows × c` with `c` its last dimension, over the rows: `groups × c`.
+/// Sums `x`, seen as `groups × rows × c` with `c` its last dimension, over the rows: `groups × c`. It has no gradient.
 ///
 /// With `groups` = n the sum over the pixels of each image, with 1 the sum over everything but the channels.
 ///
@@ -36,15 +38,11 @@ impl ColumnSum {
         let v = lanes(self.c);
         let chunks = rows.div_ceil(chunk);
         let sums = self.groups * chunks * (self.c / v);
-        Launch::new("column_sum/column_sum.wgsl")
+        flat("column_sum/column_sum.wgsl", sums)
             .constant("V", v)
             .read(from)
             .write(to)
-            .word(sums)
-            .word(self.c / v)
-            .word(rows)
-            .word(chunk)
-            .grid(sums.div_ceil(FLAT), 1, 1)
+            .params(fields! { columns: self.c / v, rows, chunk })
             .flops((self.groups * rows * self.c) as f64)
     }
 }
@@ -76,20 +74,5 @@ impl Op for ColumnSum {
 
     fn flops(&self, io: &Io) -> f64 {
         io.input(0).elements() as f64
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        // It stands in backward passes only, and nothing here needs a second derivative.
-        if needs.iter().any(|&n| n) {
-            let problem = "the gradient of a gradient was asked for";
-            return Err(Error::shape("column_sum", problem, "differentiate the forward pass"));
-        }
-        Ok(vec![None])
     }
 }

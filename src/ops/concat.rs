@@ -1,12 +1,14 @@
 //! Channels side by side: concatenation, and windows of channels with zeros outside.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::flat_groups;
+use super::shared::flat::flat;
+use super::shared::gradient::{by_each, by_first};
 
-/// `a` (`… c1`) and behind it `b` (`… c2`): `… c1+c2`.
+/// `a` (`… c1`) and `b` (`… c2`) side by side along the last axis: `… c1+c2`.
 ///
 /// # Errors
 /// [`Error::Shape`] when the other sizes differ.
@@ -65,6 +67,18 @@ fn lanes(channels: &[usize]) -> usize {
     if channels.iter().all(|c| c.is_multiple_of(4)) { 4 } else { 1 }
 }
 
+/// The elements from `start` on of each row of input 0 into output 0, which has `elements`; `rows` are the lengths of their rows.
+fn window_launch(rows: [usize; 2], start: i32, elements: usize) -> Launch {
+    let [c_x, c_y] = rows;
+    let v = lanes(&[c_x, c_y, start.unsigned_abs() as usize]);
+    flat("concat/window.wgsl", elements / v)
+        .constant("V", v)
+        .read(Operand::Input(0))
+        .write(Operand::Output(0))
+        .params(fields! { c_x: c_x / v, c_y: c_y / v, start: start / v as i32 })
+        .flops(elements as f64)
+}
+
 #[derive(Debug)]
 struct Concat;
 
@@ -77,15 +91,11 @@ impl Op for Concat {
         let [c1, c2] = [0, 1].map(|i| io.input(i).last());
         let v = lanes(&[c1, c2]);
         let count = io.output(0).elements() / v;
-        let launch = Launch::new("concat/concat.wgsl")
+        let launch = flat("concat/concat.wgsl", count)
             .constant("V", v)
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
+            .read_inputs(0..2)
             .write(Operand::Output(0))
-            .word(c1 / v)
-            .word(c2 / v)
-            .word(count)
-            .grid(flat_groups(count, 1), 1, 1)
+            .params(fields! { c1: c1 / v, c2: c2 / v })
             .flops(count as f64);
         vec![Candidate::plain(vec![launch])]
     }
@@ -97,13 +107,11 @@ impl Op for Concat {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
         let [c1, c2] = [0, 1].map(|i| graph.shape(node.inputs[i]).last());
-        let mut part = |need, from: usize, channels| match need {
-            true => window(graph, grad_y, from as i32, channels).map(Some),
-            false => Ok(None),
-        };
-        Ok(vec![part(needs[0], 0, c1)?, part(needs[1], c1, c2)?])
+        by_each(grads, needs, |grad_y, i| match i {
+            0 => window(graph, grad_y, 0, c1),
+            _ => window(graph, grad_y, c1 as i32, c2),
+        })
     }
 
     fn flops(&self, _: &Io) -> f64 {
@@ -122,22 +130,8 @@ impl Op for Window {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let (c_x, c_y) = (io.input(0).last(), io.output(0).last());
-        let v = lanes(&[c_x, c_y, self.from.unsigned_abs() as usize]);
-        let count = io.output(0).elements() / v;
-        let from = self.from / v as i32;
-        let launch = Launch::new("concat/window.wgsl")
-            .constant("V", v)
-            .read(Operand::Input(0))
-            .write(Operand::Output(0))
-            .word(c_x / v)
-            .word(c_y / v)
-            .word(count)
-            // Two's complement: the shader reads the word as a signed number.
-            .word(from as u32 as usize)
-            .grid(flat_groups(count, 1), 1, 1)
-            .flops(count as f64);
-        vec![Candidate::plain(vec![launch])]
+        let rows = [io.input(0).last(), io.output(0).last()];
+        vec![Candidate::plain(vec![window_launch(rows, self.from, io.output(0).elements())])]
     }
 
     fn backward(
@@ -147,9 +141,8 @@ impl Op for Window {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
         let c_x = graph.shape(node.inputs[0]).last();
-        Ok(vec![Some(window(graph, grad_y, -self.from, c_x)?)])
+        by_first(grads, needs, |grad_y| window(graph, grad_y, -self.from, c_x))
     }
 
     fn flops(&self, _: &Io) -> f64 {
@@ -169,19 +162,8 @@ impl Op for Part {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         // A window of one long row.
-        let (held, count) = (io.input(0).elements(), io.output(0).elements());
-        let v = lanes(&[held, count, self.first]);
-        let launch = Launch::new("concat/window.wgsl")
-            .constant("V", v)
-            .read(Operand::Input(0))
-            .write(Operand::Output(0))
-            .word(held / v)
-            .word(count / v)
-            .word(count / v)
-            .word(self.first / v)
-            .grid(flat_groups(count / v, 1), 1, 1)
-            .flops(count as f64);
-        vec![Candidate::plain(vec![launch])]
+        let (held, taken) = (io.input(0).elements(), io.output(0).elements());
+        vec![Candidate::plain(vec![window_launch([held, taken], self.first as i32, taken)])]
     }
 
     fn flops(&self, _: &Io) -> f64 {

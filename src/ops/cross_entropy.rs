@@ -2,9 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Node, Op, Value};
 
 use super::reduce;
+use super::shared::flat::by_row;
+use super::shared::gradient::by_first;
 
 /// `−ln softmax(logits)[label]` of each row: `logits` is `n classes`, `labels` is `n` unsigned integers, the result `n`. A label
 /// that is no class counts as the last one, since a kernel cannot refuse it: check labels where they come from.
@@ -47,18 +49,10 @@ pub fn cross_entropy_mean(graph: &mut Graph, logits: Value, labels: Value) -> Re
     reduce::mean_all(graph, losses)
 }
 
-/// A launch with a workgroup for each row of logits.
-fn by_row(shader: &'static str, io: &Io, logits: &Shape) -> Candidate {
-    let mut launch = Launch::new(shader);
-    for i in 0..io.inputs.len() {
-        launch = launch.read(Operand::Input(i));
-    }
-    let launch = launch
-        .write(Operand::Output(0))
-        .word(logits.last())
-        .grid(logits[0], 1, 1)
-        .flops(4.0 * logits.elements() as f64);
-    Candidate::plain(vec![launch])
+/// A launch over the rows of the logits, which are input 0.
+fn candidate(shader: &'static str, io: &Io) -> Candidate {
+    let logits = io.input(0);
+    Candidate::plain(vec![by_row(shader, io, logits).flops(4.0 * logits.elements() as f64)])
 }
 
 #[derive(Debug)]
@@ -70,7 +64,7 @@ impl Op for Forward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![by_row("cross_entropy/forward.wgsl", io, io.input(0))]
+        vec![candidate("cross_entropy/forward.wgsl", io)]
     }
 
     fn backward(
@@ -80,10 +74,9 @@ impl Op for Forward {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_loss), true) = (grads[0], needs[0]) else { return Ok(vec![None; 2]) };
-        let shape = graph.shape(node.inputs[0]).clone();
-        let inputs = [node.inputs[0], node.inputs[1], grad_loss];
-        Ok(vec![Some(graph.push1(Backward, &inputs, shape)), None])
+        let (logits, labels) = (node.inputs[0], node.inputs[1]);
+        let shape = graph.shape(logits).clone();
+        by_first(grads, needs, |grad_loss| Ok(graph.push1(Backward, &[logits, labels, grad_loss], shape)))
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -101,7 +94,7 @@ impl Op for Backward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![by_row("cross_entropy/backward.wgsl", io, io.input(0))]
+        vec![candidate("cross_entropy/backward.wgsl", io)]
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -118,7 +111,7 @@ impl Op for Correct {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![by_row("cross_entropy/correct.wgsl", io, io.input(0))]
+        vec![candidate("cross_entropy/correct.wgsl", io)]
     }
 
     fn flops(&self, io: &Io) -> f64 {

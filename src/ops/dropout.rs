@@ -1,11 +1,12 @@
 //! Dropout (Srivastava et al. 2014). The mask is drawn again in the backward pass, never stored.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
 
 use super::philox::{Purpose, Source};
-use super::{FLAT, lanes};
+use super::shared::gradient::by_first;
 
 /// Sets each element of `x` (n first) to 0 with probability `rate` and divides the others by `1 − rate`. The mask follows from
 /// `source` and `layer`; a rate of 0 gives `x` itself.
@@ -42,30 +43,12 @@ impl Op for Dropout {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let y = io.output(0);
-        let size = y.elements() / y[0];
-        let blocks = size.div_ceil(4);
-        let count = y[0] * blocks;
-        let mut launch = Launch::new("dropout/dropout.wgsl")
-            .constant("V", lanes(size))
-            .constant("IN_PLACE", io.in_place)
-            .read(Operand::Input(1))
-            .read(Operand::Input(2))
-            .read(Operand::Input(3));
-        if !io.in_place {
-            launch = launch.read(Operand::Input(0));
-        }
-        let launch = launch
+        let scale = (1.0 / (1.0 - self.rate)) as f32;
+        let launch = Source::launch("dropout/dropout.wgsl", io.output(0), io.input(1), self.purpose)
+            .read_inputs(1..4)
+            .read_or_in_place(io)
             .write(Operand::Output(0))
-            .word(size)
-            .word(blocks)
-            .word(count)
-            .word(Source::seed_stride(io.input(1)))
-            .word(self.purpose.word() as usize)
-            .word(threshold(self.rate) as usize)
-            .float((1.0 / (1.0 - self.rate)) as f32)
-            .grid(count.div_ceil(FLAT), 1, 1)
-            .flops(self.flops(io));
+            .params(fields! { threshold: threshold(self.rate), scale });
         vec![Candidate::plain(vec![launch])]
     }
 
@@ -80,13 +63,11 @@ impl Op for Dropout {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let mut result = vec![None; needs.len()];
-        if let (Some(grad_y), true) = (grads[0], needs[0]) {
+        by_first(grads, needs, |grad_y| {
             let shape = graph.shape(grad_y).clone();
             let inputs = [grad_y, node.inputs[1], node.inputs[2], node.inputs[3]];
-            result[0] = Some(graph.push1(self.clone(), &inputs, shape));
-        }
-        Ok(result)
+            Ok(graph.push1(self.clone(), &inputs, shape))
+        })
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -1,10 +1,13 @@
 //! Sums, products and linear combinations of tensors of one shape.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::{self, factors, flat};
+use super::shared::gradient::by_each;
 
 /// Most operands of [`combine`].
 const MOST: usize = 4;
@@ -100,21 +103,11 @@ impl Op for Combine {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let elements = io.output(0).elements();
-        let v = lanes(elements);
         let terms = self.coefficients.len();
-        let mut launch = Launch::new("elementwise/combine.wgsl")
-            .constant("V", v)
+        let launch = flat::elementwise("elementwise/combine.wgsl", io)
             .constant("TERMS", terms)
-            .constant("IN_PLACE", io.in_place);
-        for i in usize::from(io.in_place)..terms {
-            launch = launch.read(Operand::Input(i));
-        }
-        launch = launch.write(Operand::Output(0)).word(elements / v);
-        for &coefficient in &self.coefficients {
-            launch = launch.float(coefficient);
-        }
-        let launch = launch.grid(flat_groups(elements, v), 1, 1).flops((2 * terms * elements) as f64);
+            .params(factors(&self.coefficients))
+            .flops((2 * terms * io.output(0).elements()) as f64);
         vec![Candidate::plain(vec![launch])]
     }
 
@@ -129,20 +122,15 @@ impl Op for Combine {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
-        let shape = graph.shape(node.inputs[0]).clone();
-        if *graph.shape(grad_y) != shape {
-            return Ok(vec![Some(copy_as(graph, grad_y, shape)?)]);
-        }
-        self.coefficients
-            .iter()
-            .zip(needs)
-            .map(|(&coefficient, &need)| match (need, coefficient == 1.0) {
-                (false, _) => Ok(None),
-                (true, true) => Ok(Some(grad_y)),
-                (true, false) => scale(graph, grad_y, coefficient).map(Some),
-            })
-            .collect()
+        by_each(grads, needs, |grad_y, i| {
+            let shape = graph.shape(node.inputs[i]).clone();
+            match self.coefficients[i] {
+                // Only a copy has another shape than its one input.
+                1.0 if *graph.shape(grad_y) != shape => copy_as(graph, grad_y, shape),
+                1.0 => Ok(grad_y),
+                coefficient => scale(graph, grad_y, coefficient),
+            }
+        })
     }
 }
 
@@ -155,20 +143,7 @@ impl Op for Mul {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let elements = io.output(0).elements();
-        let v = lanes(elements);
-        let mut launch =
-            Launch::new("elementwise/mul.wgsl").constant("V", v).constant("IN_PLACE", io.in_place);
-        if !io.in_place {
-            launch = launch.read(Operand::Input(0));
-        }
-        let launch = launch
-            .read(Operand::Input(1))
-            .write(Operand::Output(0))
-            .word(elements / v)
-            .grid(flat_groups(elements, v), 1, 1)
-            .flops(elements as f64);
-        vec![Candidate::plain(vec![launch])]
+        vec![Candidate::plain(vec![flat::elementwise("elementwise/mul.wgsl", io)])]
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -182,12 +157,7 @@ impl Op for Mul {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
-        let (a, b) = (node.inputs[0], node.inputs[1]);
-        Ok(vec![
-            needs[0].then(|| mul(graph, grad_y, b)).transpose()?,
-            needs[1].then(|| mul(graph, grad_y, a)).transpose()?,
-        ])
+        by_each(grads, needs, |grad_y, i| mul(graph, grad_y, node.inputs[1 - i]))
     }
 }
 
@@ -202,30 +172,15 @@ impl Op for Assign {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.input(0).elements();
         let v = lanes(elements);
-        let launch = Launch::new("elementwise/combine.wgsl")
-            .constant("V", v)
-            .constant("TERMS", 1)
-            .constant("IN_PLACE", 0)
+        let launch = flat("elementwise/combine.wgsl", elements / v)
+            .constants(fields! { V: v, TERMS: 1_usize, IN_PLACE: false })
             .read(Operand::Input(1))
             .write(Operand::Input(0))
-            .word(elements / v)
-            .float(1.0)
-            .grid(flat_groups(elements, v), 1, 1);
+            .params(factors(&[1.0]));
         vec![Candidate::plain(vec![launch])]
     }
 
     fn mutates(&self) -> &[usize] {
         &[0]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        // What is written does not come back within the step.
-        Ok(vec![None; needs.len()])
     }
 }

@@ -1,10 +1,12 @@
 //! Exponential moving average of parameters, as the authors' `ExponentialMovingAverage`. `adam` does the same in its own pass.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Op, Operand, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
 
 /// Moves `shadow` (persistent) towards `x` of the same shape: `shadow −= (1 − decay)·(shadow − x)`. With `updates`, unsigned integers
 /// whose first word is the number n of this update, from 1, `decay = min(rate, (1 + n)/(10 + n))`; else it is `rate`.
@@ -51,18 +53,11 @@ impl Op for Ema {
         let elements = io.input(0).elements();
         let v = lanes(elements);
         let warm = io.inputs.len() == 3;
-        let mut launch = Launch::new("ema/ema.wgsl")
-            .constant("V", v)
-            .constant("WARM", warm)
+        let launch = flat("ema/ema.wgsl", elements / v)
+            .constants(fields! { V: v, WARM: warm })
             .write(Operand::Input(0))
-            .read(Operand::Input(1));
-        if warm {
-            launch = launch.read(Operand::Input(2));
-        }
-        let launch = launch
-            .word(elements / v)
-            .float((1.0 - self.rate) as f32)
-            .grid(flat_groups(elements, v), 1, 1)
+            .read_inputs(1..io.inputs.len())
+            .params(fields! { rest: (1.0 - self.rate) as f32 })
             .flops(self.flops(io));
         vec![Candidate::plain(vec![launch])]
     }

@@ -5,8 +5,11 @@
 use std::f64::consts::TAU;
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+
+use super::shared::gradient::by_first;
 
 /// sin and cos of `2π·x·W` side by side (Tancik et al. 2020): `x` is `n`, `weight` is `m`, the result `n 2m`. The weight is fixed.
 ///
@@ -24,7 +27,7 @@ pub fn gaussian_fourier_log(graph: &mut Graph, sigma: Value, weight: Value) -> R
     fourier(graph, sigma, weight, true)
 }
 
-/// sin and cos of `t·10000^(−i/(half − 1))` side by side, i below half = dim/2, and a zero behind them if `dim` is odd (Vaswani et
+/// sin and cos of `t·10000^(−i/(half − 1))` side by side, i below half = dim/2, followed by a zero if `dim` is odd (Vaswani et
 /// al. 2017, as in the authors' code): `t` is `n`, the result `n dim`.
 ///
 /// # Errors
@@ -79,13 +82,12 @@ struct Embedding {
 impl Embedding {
     /// The weight is input `weight`, `width` numbers are given for each image.
     fn launch(&self, shader: &'static str, io: &Io, weight: usize, width: usize) -> Launch {
-        let mut launch = Launch::new(shader)
-            .constant("LOG", self.log)
-            .constant("FREQUENCIES", io.input(weight).elements() / self.half);
-        for i in 0..io.inputs.len() {
-            launch = launch.read(Operand::Input(i));
-        }
-        launch.write(Operand::Output(0)).word(self.half).word(width)
+        let frequencies = io.input(weight).elements() / self.half;
+        Launch::new(shader)
+            .constants(fields! { LOG: self.log, FREQUENCIES: frequencies })
+            .read_inputs(0..io.inputs.len())
+            .write(Operand::Output(0))
+            .params(fields! { half: self.half, width })
     }
 }
 
@@ -107,17 +109,13 @@ impl Op for Embedding {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; 2]) };
         if needs[1] {
             let problem = "a gradient by the frequencies is asked for, which are fixed";
             return Err(Error::shape("embedding", problem, "leave them out of what is trained"));
         }
-        if !needs[0] {
-            return Ok(vec![None; 2]);
-        }
-        let shape = graph.shape(node.inputs[0]).clone();
-        let inputs = [grad_y, node.inputs[0], node.inputs[1]];
-        Ok(vec![Some(graph.push1(Backward(self.clone()), &inputs, shape)), None])
+        let (x, weight) = (node.inputs[0], node.inputs[1]);
+        let shape = graph.shape(x).clone();
+        by_first(grads, needs, |grad_y| Ok(graph.push1(Backward(self.clone()), &[grad_y, x, weight], shape)))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Rows of a table by label: noise levels, and the parameters of conditional norms.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Node, Op, Operand, Value};
 
-use super::flat_groups;
+use super::shared::flat::flat;
+use super::shared::gradient::by_first;
 
 /// Turns of the loop over labels in the gradient: what every driver does.
 const MOST_LABELS: usize = 65_535;
@@ -29,9 +31,9 @@ pub fn gather(graph: &mut Graph, table: Value, labels: Value) -> Result<Value> {
     Ok(graph.push1(Gather, &[table, labels], [n, m]))
 }
 
-/// 1 where the labels are integers.
-fn integer(io: &Io) -> usize {
-    usize::from(io.inputs[1].dtype == DType::U32)
+/// Whether the labels are integers.
+fn integer(io: &Io) -> bool {
+    io.inputs[1].dtype == DType::U32
 }
 
 #[derive(Debug)]
@@ -44,15 +46,11 @@ impl Op for Gather {
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let (table, count) = (io.input(0), io.output(0).elements());
-        let launch = Launch::new("gather/forward.wgsl")
+        let launch = flat("gather/forward.wgsl", count)
             .constant("INTEGER", integer(io))
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
+            .read_inputs(0..2)
             .write(Operand::Output(0))
-            .word(table[0])
-            .word(table[1])
-            .word(count)
-            .grid(flat_groups(count, 1), 1, 1)
+            .params(fields! { k: table[0], m: table[1] })
             .flops(count as f64);
         vec![Candidate::plain(vec![launch])]
     }
@@ -64,9 +62,8 @@ impl Op for Gather {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None; 2]) };
         let shape = graph.shape(node.inputs[0]).clone();
-        Ok(vec![Some(graph.push1(Scatter, &[grad_y, node.inputs[1]], shape)), None])
+        by_first(grads, needs, |grad_y| Ok(graph.push1(Scatter, &[grad_y, node.inputs[1]], shape)))
     }
 
     fn flops(&self, _: &Io) -> f64 {
@@ -86,16 +83,11 @@ impl Op for Scatter {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let (table, n) = (io.output(0), io.input(0)[0]);
         let count = table.elements();
-        let launch = Launch::new("gather/backward.wgsl")
+        let launch = flat("gather/backward.wgsl", count)
             .constant("INTEGER", integer(io))
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
+            .read_inputs(0..2)
             .write(Operand::Output(0))
-            .word(table[0])
-            .word(table[1])
-            .word(count)
-            .word(n)
-            .grid(flat_groups(count, 1), 1, 1)
+            .params(fields! { k: table[0], m: table[1], n })
             .flops((count * n) as f64);
         vec![Candidate::plain(vec![launch])]
     }
@@ -107,7 +99,6 @@ impl Op for Scatter {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None; 2]) };
-        Ok(vec![Some(gather(graph, grad_y, node.inputs[1])?), None])
+        by_first(grads, needs, |grad_y| gather(graph, grad_y, node.inputs[1]))
     }
 }

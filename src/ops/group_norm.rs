@@ -1,6 +1,7 @@
 //! Group normalisation (Wu and He 2018) with its affine map, and SiLU after it where asked for.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
 
@@ -187,11 +188,13 @@ impl Op for Backward {
                         .read(sums)
                         .read(TABLE)
                         .write(gradient)
-                        .word(walk.c)
-                        .word(groups)
-                        .word(size)
-                        .word(count)
-                        .float(1.0 / (walk.pixels * size) as f32)
+                        .params(fields! {
+                            channels: walk.c,
+                            groups,
+                            size,
+                            count,
+                            share: 1.0 / (walk.pixels * size) as f32,
+                        })
                         .grid(count.div_ceil(64), 1, 1),
                 );
                 launches.push(norm::backward(io, silu, gradient));
@@ -204,8 +207,7 @@ impl Op for Backward {
                         .read(TABLE)
                         .write(Operand::Output(first))
                         .write(Operand::Output(first + 1))
-                        .word(walk.c)
-                        .word(walk.n)
+                        .params(fields! { channels: walk.c, images: walk.n })
                         .grid(walk.c.div_ceil(64), 1, 1),
                 );
             }

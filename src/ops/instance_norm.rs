@@ -1,6 +1,7 @@
 //! The norms of NCSN and NCSNv2 (Song and Ermon 2020): instance norm, its "++" form with or without labels, variance norm.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
@@ -81,7 +82,7 @@ fn push(graph: &mut Graph, op: Forward, inputs: &[Value]) -> Result<Value> {
     Ok(graph.push(op, inputs, &[y, ([n, 4, c].into(), DType::F32)])[0])
 }
 
-/// Which norm; says what the inputs behind x are.
+/// Which norm, and which inputs follow x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// None.
@@ -111,16 +112,15 @@ impl Kind {
 }
 
 /// `launch`, reading the parameters of InstanceNorm++ from `first` on; beta too with `beta`.
-fn with_parameters(mut launch: Launch, kind: Kind, first: usize, beta: bool) -> Launch {
+fn with_parameters(launch: Launch, kind: Kind, first: usize, beta: bool) -> Launch {
     let parameters = match kind {
         Kind::Conditional { .. } => 1,
         _ if beta => kind.row(),
         _ => 2,
     };
-    for i in first..first + parameters {
-        launch = launch.read(Operand::Input(i));
-    }
-    launch.constant("CONDITIONAL", kind.is_conditional()).constant("BIAS", usize::from(kind.row() == 3))
+    launch
+        .constants(fields! { CONDITIONAL: kind.is_conditional(), BIAS: kind.row() == 3 })
+        .read_inputs(first..first + parameters)
 }
 
 /// Outputs: y, and the table `n 4 c` of `shared::norm`.
@@ -156,15 +156,14 @@ impl Op for Forward {
                 Kind::Plus { .. } | Kind::Conditional { .. } => {
                     let launch = Launch::new("instance_norm/plus.wgsl").read(means).write(table);
                     let launch = with_parameters(launch, self.kind, 1, true);
-                    launches.push(launch.word(c).float(NORM_EPS).grid(n, 1, 1));
+                    launches.push(launch.params(fields! { channels: c, eps: NORM_EPS }).grid(n, 1, 1));
                 }
                 Kind::Variance => launches.push(
                     Launch::new("instance_norm/variance.wgsl")
                         .read(means)
                         .write(table)
                         .read(Operand::Input(1))
-                        .word(c)
-                        .word(n * c)
+                        .params(fields! { channels: c, count: n * c })
                         .grid((n * c).div_ceil(64), 1, 1),
                 ),
             }
@@ -239,8 +238,9 @@ impl Op for Backward {
                         .read(sums)
                         .write(gradient)
                         .write(rows);
-                    let launch = with_parameters(launch, self.kind, 3, false).word(c).float(NORM_EPS);
-                    launches.push(launch.float(1.0 / walk.pixels as f32).grid(n, 1, 1));
+                    let share = 1.0 / walk.pixels as f32;
+                    let launch = with_parameters(launch, self.kind, 3, false);
+                    launches.push(launch.params(fields! { channels: c, eps: NORM_EPS, share }).grid(n, 1, 1));
                 }
                 Kind::Plain | Kind::Variance => {
                     let variance = self.kind == Kind::Variance;
@@ -253,8 +253,8 @@ impl Op for Backward {
                         launch = launch.write(rows);
                     }
                     let free = walk.pixels - usize::from(variance);
-                    let launch = launch.word(c).word(n * c).float(1.0 / free as f32);
-                    launches.push(launch.grid((n * c).div_ceil(64), 1, 1));
+                    let params = fields! { channels: c, count: n * c, share: 1.0 / free as f32 };
+                    launches.push(launch.params(params).grid((n * c).div_ceil(64), 1, 1));
                 }
             }
             if self.by_x {

@@ -1,10 +1,13 @@
-//! Reads from tables by a counter on the device, so that what varies from step to step needs no word from the host.
+//! Reads from tables by a counter on the device, so that what varies from step to step needs no word from the host. Tables are data: there
+//! is no gradient by them.
 
 use crate::error::{Error, Result};
-use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::fields;
+use crate::gpu::{Capabilities, Const};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
 
 /// Rows of coefficients, and the counter that says which row counts now.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +47,29 @@ impl Table {
     }
 }
 
-/// The words by which a kernel finds an image's row in a table of `shape` (`shared/table_row.wgsl`): rows, columns, rows of a step.
-pub(super) fn table_words(launch: Launch, shape: &Shape, per_step: usize) -> Launch {
-    launch.word(shape[0]).word(shape[1]).word(per_step)
+/// The fields by which a kernel finds an image's row in a table of `shape` (`shared/table_row.wgsl`).
+pub(super) fn table_fields(shape: &Shape, per_step: usize) -> [(&'static str, Const); 3] {
+    fields! { rows: shape[0], columns: shape[1], per_step }
+}
+
+/// A flat launch over a state of `elements` that reads a table, whose rows are the last input but one. It reads the inputs that are not
+/// in `to`, which it writes.
+pub(super) fn by_table(
+    shader: &'static str,
+    io: &Io,
+    per_step: usize,
+    elements: usize,
+    to: &[Operand],
+) -> Launch {
+    let per_image = elements / per_step;
+    let v = lanes(per_image);
+    let inputs = (0..io.inputs.len()).map(Operand::Input).filter(|input| !to.contains(input));
+    let launch = inputs.fold(flat(shader, elements / v).constant("V", v), Launch::read);
+    to.iter()
+        .copied()
+        .fold(launch, Launch::write)
+        .params(table_fields(io.input(io.inputs.len() - 2), per_step))
+        .params(fields! { per_image: per_image / v })
 }
 
 const STEM: &str = "lookup";
@@ -69,7 +92,7 @@ pub fn column(graph: &mut Graph, table: Table, column: usize, n: usize) -> Resul
     Ok(graph.push1(Column { per_step: table.per_step, column }, &[table.rows, table.counter], [n]))
 }
 
-/// `stack[counter·stride + first]`, where `stack` holds tensors one behind the other along its first axis.
+/// `stack[counter·stride + first]`, where `stack` holds tensors along its first axis.
 ///
 /// # Errors
 /// [`Error::Shape`] when the stack has fewer than two dimensions.
@@ -94,11 +117,6 @@ pub fn advance(graph: &mut Graph, counter: Value) -> Result<()> {
     Ok(())
 }
 
-/// A table is data: nothing is differentiated by it.
-fn no_gradient(needs: &[bool]) -> Result<Vec<Option<Value>>> {
-    Ok(vec![None; needs.len()])
-}
-
 #[derive(Debug)]
 struct Column {
     per_step: usize,
@@ -113,23 +131,13 @@ impl Op for Column {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let n = io.output(0).elements();
         let launch = Launch::new("lookup/column.wgsl")
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
+            .read_inputs(0..2)
             .write(Operand::Output(0))
-            .word(n);
-        let launch = table_words(launch, io.input(0), self.per_step).word(self.column);
-        let launch = launch.grid(n.div_ceil(64), 1, 1);
+            .params(fields! { n })
+            .params(table_fields(io.input(0), self.per_step))
+            .params(fields! { column: self.column })
+            .grid(n.div_ceil(64), 1, 1);
         vec![Candidate::plain(vec![launch])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient(needs)
     }
 }
 
@@ -148,27 +156,12 @@ impl Op for Slice {
 
     fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {
         let v = lanes(self.length);
-        let launch = Launch::new("lookup/slice.wgsl")
+        let launch = flat("lookup/slice.wgsl", self.length / v)
             .constant("V", v)
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
+            .read_inputs(0..2)
             .write(Operand::Output(0))
-            .word(self.length / v)
-            .word(self.rows)
-            .word(self.stride)
-            .word(self.first)
-            .grid(flat_groups(self.length, v), 1, 1);
+            .params(fields! { rows: self.rows, stride: self.stride, first: self.first });
         vec![Candidate::plain(vec![launch])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient(needs)
     }
 }
 
@@ -186,15 +179,5 @@ impl Op for Advance {
 
     fn mutates(&self) -> &[usize] {
         &[0]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        no_gradient(needs)
     }
 }

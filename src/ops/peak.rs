@@ -1,6 +1,7 @@
 //! Multiply-adds and next to no memory: the peak that benchmarks hold other kernels against.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Op, Operand, Value};
 
@@ -51,10 +52,7 @@ impl Op for MultiplyAdds {
                     .constant("CHAINS", chains)
                     .read(Operand::Input(0))
                     .write(Operand::Output(0))
-                    .word(count)
-                    .word(self.turns)
-                    .float(FACTOR)
-                    .float(SUMMAND)
+                    .params(fields! { count, turns: self.turns, factor: FACTOR, summand: SUMMAND })
                     .grid(count.div_ceil(GROUP), 1, 1)
                     .flops(flops),
             ])

@@ -4,10 +4,12 @@
 //! on the counter `(b, image, step, purpose)`; a normal takes the outputs in pairs. So image i of a seed is the same in any batch.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Shape, Value};
 
-use super::FLAT;
+use super::lanes;
+use super::shared::flat::flat;
 
 /// Where the random numbers of a plan come from: three values of unsigned integers, so that a replay may change them all.
 #[derive(Clone, Copy, Debug)]
@@ -110,9 +112,17 @@ impl Source {
         Err(Error::shape(op, problem, "give unsigned integers: seed 2 or n x 2, images n, step 1"))
     }
 
-    /// Words from one image's seed to the next one's.
-    pub(super) fn seed_stride(seed: &Shape) -> usize {
-        if seed.rank() == 2 { 2 } else { 0 }
+    /// A launch over blocks of four elements of images `y`, whose random words follow from `seed` and `purpose`; operands follow.
+    pub(super) fn launch(shader: &'static str, y: &Shape, seed: &Shape, purpose: Purpose) -> Launch {
+        let size = y.elements() / y[0];
+        let blocks = size.div_ceil(4);
+        // Words from one image's seed to the next one's.
+        let seed_stride: usize = if seed.rank() == 2 { 2 } else { 0 };
+        flat(shader, y[0] * blocks)
+            .constant("V", lanes(size))
+            .params(fields! { size, blocks, seed_stride, purpose: purpose.word() })
+            // About 400 integer operations for four words.
+            .flops(100.0 * y.elements() as f64)
     }
 }
 
@@ -135,40 +145,14 @@ impl Op for Philox {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let y = io.output(0);
-        let size = y.elements() / y[0];
-        let blocks = size.div_ceil(4);
-        let count = y[0] * blocks;
-        let launch = Launch::new("philox/philox.wgsl")
-            .constant("V", super::lanes(size))
+        let launch = Source::launch("philox/philox.wgsl", io.output(0), io.input(0), self.purpose)
             .constant("KIND", self.kind as usize)
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
-            .read(Operand::Input(2))
-            .write(Operand::Output(0))
-            .word(size)
-            .word(blocks)
-            .word(count)
-            .word(Source::seed_stride(io.input(0)))
-            .word(self.purpose.0 as usize)
-            .grid(count.div_ceil(FLAT), 1, 1)
-            .flops(self.flops(io));
+            .read_inputs(0..3)
+            .write(Operand::Output(0));
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        // Integers have no gradient.
-        Ok(vec![None; needs.len()])
-    }
-
     fn flops(&self, io: &Io) -> f64 {
-        // About 400 integer operations for four words.
         100.0 * io.output(0).elements() as f64
     }
 }

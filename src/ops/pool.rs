@@ -1,10 +1,13 @@
 //! Mean and maximum over windows of pixels.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
+use super::shared::gradient::by_first;
 
 /// The windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,25 +63,14 @@ struct Pool {
 }
 
 impl Pool {
-    /// A launch over all elements of `over`; its operands come before.
-    fn launch(&self, launch: Launch, pooled: &Shape, over: &Shape) -> Launch {
+    /// A launch over all elements of output 0; its operands follow.
+    fn launch(&self, shader: &'static str, io: &Io, pooled: &Shape) -> Launch {
         let Window { size, stride, pad } = self.window;
         let (x, v) = (&self.input, lanes(self.input.last()));
-        let elements = over.elements() / v;
-        launch
-            .constant("V", v)
-            .constant("MAX", self.max)
-            .word(x[1])
-            .word(x[2])
-            .word(pooled[1])
-            .word(pooled[2])
-            .word(x[3] / v)
-            .word(elements)
-            .word(size)
-            .word(stride)
-            .word(pad)
-            .float(1.0 / (size * size) as f32)
-            .grid(flat_groups(elements, 1), 1, 1)
+        flat(shader, io.output(0).elements() / v)
+            .constants(fields! { V: v, MAX: self.max })
+            .params(fields! { h: x[1], w: x[2], out_h: pooled[1], out_w: pooled[2], columns: x[3] / v })
+            .params(fields! { size, stride, pad, share: 1.0 / (size * size) as f32 })
             .flops((size * size * pooled.elements()) as f64)
     }
 }
@@ -89,11 +81,9 @@ impl Op for Pool {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let mut launch = Launch::new("pool/forward.wgsl").read(Operand::Input(0)).write(Operand::Output(0));
-        if self.max {
-            launch = launch.write(Operand::Output(1));
-        }
-        vec![Candidate::plain(vec![self.launch(launch, io.output(0), io.output(0))])]
+        let launch = self.launch("pool/forward.wgsl", io, io.output(0)).read(Operand::Input(0));
+        let launch = (0..io.outputs.len()).map(Operand::Output).fold(launch, Launch::write);
+        vec![Candidate::plain(vec![launch])]
     }
 
     fn backward(
@@ -103,10 +93,11 @@ impl Op for Pool {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        let mut inputs = vec![grad_y];
-        inputs.extend(&node.outputs[1..]);
-        Ok(vec![Some(graph.push1(Backward(self.clone()), &inputs, self.input.clone()))])
+        by_first(grads, needs, |grad_y| {
+            let mut inputs = vec![grad_y];
+            inputs.extend(&node.outputs[1..]);
+            Ok(graph.push1(Backward(self.clone()), &inputs, self.input.clone()))
+        })
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -124,12 +115,9 @@ impl Op for Backward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let mut launch = Launch::new("pool/backward.wgsl");
-        for i in 0..io.inputs.len() {
-            launch = launch.read(Operand::Input(i));
-        }
-        let launch = launch.write(Operand::Output(0));
-        vec![Candidate::plain(vec![self.0.launch(launch, io.input(0), io.output(0))])]
+        let launch = self.0.launch("pool/backward.wgsl", io, io.input(0));
+        let launch = launch.read_inputs(0..io.inputs.len()).write(Operand::Output(0));
+        vec![Candidate::plain(vec![launch])]
     }
 
     fn flops(&self, io: &Io) -> f64 {

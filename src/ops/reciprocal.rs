@@ -1,10 +1,13 @@
 //! One over each element, bounded.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
+use super::shared::gradient::by_first;
 
 /// `1/max(x, floor)` of every element, in a tensor of the shape of `x`. Where the floor holds the gradient is 0.
 ///
@@ -18,6 +21,19 @@ pub fn reciprocal(graph: &mut Graph, x: Value, floor: f32) -> Result<Value> {
     Ok(graph.push1(Forward { floor }, &[x], shape))
 }
 
+/// One launch over all elements, of `flops` for each.
+fn candidate(shader: &'static str, io: &Io, floor: f32, flops: f64) -> Candidate {
+    let elements = io.output(0).elements();
+    let v = lanes(elements);
+    let launch = flat(shader, elements / v)
+        .constant("V", v)
+        .read_inputs(0..io.inputs.len())
+        .write(Operand::Output(0))
+        .params(fields! { least: floor })
+        .flops(flops * elements as f64);
+    Candidate::plain(vec![launch])
+}
+
 #[derive(Debug)]
 struct Forward {
     floor: f32,
@@ -29,17 +45,7 @@ impl Op for Forward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let elements = io.output(0).elements();
-        let v = lanes(elements);
-        let launch = Launch::new("reciprocal/forward.wgsl")
-            .constant("V", v)
-            .read(Operand::Input(0))
-            .write(Operand::Output(0))
-            .word(elements / v)
-            .float(self.floor)
-            .grid(flat_groups(elements, v), 1, 1)
-            .flops(elements as f64);
-        vec![Candidate::plain(vec![launch])]
+        vec![candidate("reciprocal/forward.wgsl", io, self.floor, 1.0)]
     }
 
     fn backward(
@@ -49,10 +55,10 @@ impl Op for Forward {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        let shape = graph.shape(grad_y).clone();
-        let op = Backward { floor: self.floor };
-        Ok(vec![Some(graph.push1(op, &[grad_y, node.inputs[0]], shape))])
+        by_first(grads, needs, |grad_y| {
+            let shape = graph.shape(grad_y).clone();
+            Ok(graph.push1(Backward { floor: self.floor }, &[grad_y, node.inputs[0]], shape))
+        })
     }
 }
 
@@ -68,28 +74,6 @@ impl Op for Backward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let elements = io.output(0).elements();
-        let v = lanes(elements);
-        let launch = Launch::new("reciprocal/backward.wgsl")
-            .constant("V", v)
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
-            .write(Operand::Output(0))
-            .word(elements / v)
-            .float(self.floor)
-            .grid(flat_groups(elements, v), 1, 1)
-            .flops(3.0 * elements as f64);
-        vec![Candidate::plain(vec![launch])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let remedy = "differentiate once";
-        Err(Error::shape("reciprocal", "its gradient has no gradient of its own", remedy))
+        vec![candidate("reciprocal/backward.wgsl", io, self.floor, 3.0)]
     }
 }

@@ -2,10 +2,13 @@
 //! an image depends on the batch. Sums of columns are `column_sum`'s.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
-use super::{FLAT, broadcast, flat_groups, lanes};
+use super::shared::flat::flat;
+use super::shared::gradient::by_each;
+use super::{FLAT, broadcast, lanes};
 
 /// Most elements that an invocation adds up before the tree.
 const TURNS: usize = 16;
@@ -137,14 +140,8 @@ impl Reduce {
         let parts = size.div_ceil(FLAT * turns);
         let finish = parts == 1;
         let launch = Launch::new("reduce/reduce.wgsl")
-            .constant("V", v)
-            .constant("KIND", kind as usize)
-            .constant("FINISH", finish)
-            .constant("ROOT", (finish && self.root))
-            .word(size)
-            .word(parts)
-            .word(turns)
-            .float(self.factor)
+            .constants(fields! { V: v, KIND: kind as usize, FINISH: finish, ROOT: finish && self.root })
+            .params(fields! { size, parts, turns, factor: self.factor })
             .grid(parts, self.rows, 1)
             .flops((2 * self.rows * size * v) as f64);
         (launch, parts)
@@ -179,31 +176,21 @@ impl Op for Reduce {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
-        let x = node.inputs[0];
-        let shape = graph.shape(x).clone();
-        match self.kind {
+        by_each(grads, needs, |grad_y, i| match self.kind {
             Kind::Sum => {
-                let spread = |g: &mut Graph| broadcast::spread(g, grad_y, shape, self.factor);
-                Ok(vec![needs[0].then(|| spread(graph)).transpose()?])
+                let shape = graph.shape(node.inputs[0]).clone();
+                broadcast::spread(graph, grad_y, shape, self.factor)
             }
-            Kind::Squares if !needs[0] => Ok(vec![None]),
             Kind::Squares => {
                 let (s, factor) = if self.root {
                     (ratio(graph, grad_y, node.outputs[0]), self.factor)
                 } else {
                     (grad_y, 2.0 * self.factor)
                 };
-                Ok(vec![Some(broadcast::combine_images(graph, &[(x, s, factor)])?)])
+                broadcast::combine_images(graph, &[(node.inputs[0], s, factor)])
             }
-            Kind::Dot => {
-                let term = |other| [(other, grad_y, self.factor)];
-                let mut by = |need: bool, other: Value| {
-                    need.then(|| broadcast::combine_images(graph, &term(other))).transpose()
-                };
-                Ok(vec![by(needs[0], node.inputs[1])?, by(needs[1], x)?])
-            }
-        }
+            Kind::Dot => broadcast::combine_images(graph, &[(node.inputs[1 - i], grad_y, self.factor)]),
+        })
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -227,13 +214,7 @@ impl Op for Ratio {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let count = io.output(0).elements();
-        let launch = Launch::new("reduce/ratio.wgsl")
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
-            .write(Operand::Output(0))
-            .word(count)
-            .grid(flat_groups(count, 1), 1, 1);
-        vec![Candidate::plain(vec![launch])]
+        let launch = flat("reduce/ratio.wgsl", io.output(0).elements());
+        vec![Candidate::plain(vec![launch.read_inputs(0..2).write(Operand::Output(0))])]
     }
 }

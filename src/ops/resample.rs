@@ -1,10 +1,13 @@
 //! Resampling without a filter: every pixel four times, and the mean of 2x2 blocks.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
 
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
+use super::shared::gradient::by_first;
 
 /// Nearest-neighbour doubling: `n h w c` to `n 2h 2w c`; the authors' `naive_upsample_2d`.
 ///
@@ -37,19 +40,15 @@ fn down(graph: &mut Graph, x: Value, gain: f32) -> Result<Value> {
 }
 
 /// The launch of either kernel: one invocation for a block of 2x2 pixels on the large side.
-fn launch(shader: &'static str, io: &Io, small: &[usize], gain: f32) -> Candidate {
+fn candidate(shader: &'static str, io: &Io, small: &[usize], gain: f32) -> Candidate {
     let v = lanes(small[3]);
     let count = small.iter().product::<usize>() / v;
     Candidate::plain(vec![
-        Launch::new(shader)
+        flat(shader, count)
             .constant("V", v)
             .read(Operand::Input(0))
             .write(Operand::Output(0))
-            .word(small[2])
-            .word(small[3] / v)
-            .word(count)
-            .float(gain)
-            .grid(flat_groups(count, 1), 1, 1)
+            .params(fields! { w: small[2], channels: small[3] / v, gain })
             .flops(io.output(0).elements() as f64),
     ])
 }
@@ -66,7 +65,7 @@ impl Op for Up {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![launch("resample/up.wgsl", io, io.input(0).dims(), self.gain)]
+        vec![candidate("resample/up.wgsl", io, io.input(0).dims(), self.gain)]
     }
 
     fn backward(
@@ -76,8 +75,7 @@ impl Op for Up {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        Ok(vec![Some(down(graph, grad_y, self.gain)?)])
+        by_first(grads, needs, |grad_y| down(graph, grad_y, self.gain))
     }
 }
 
@@ -93,7 +91,7 @@ impl Op for Down {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![launch("resample/down.wgsl", io, io.output(0).dims(), self.gain)]
+        vec![candidate("resample/down.wgsl", io, io.output(0).dims(), self.gain)]
     }
 
     fn backward(
@@ -103,8 +101,7 @@ impl Op for Down {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        Ok(vec![Some(up(graph, grad_y, self.gain)?)])
+        by_first(grads, needs, |grad_y| up(graph, grad_y, self.gain))
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -3,11 +3,11 @@
 //! The controller is f64 on the CPU (`sampling::rk45`); state and slopes stay on the device in f32. Slopes are one stack, `7 × state`.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Op, Operand, Value};
 
-use super::lookup::{Table, table_words};
-use super::{flat_groups, lanes};
+use super::lookup::{Table, by_table};
 
 const STEM: &str = "rk45";
 
@@ -95,25 +95,17 @@ pub fn accept(
     Ok(())
 }
 
-/// Binds the inputs that are read, and what is written; gives count, the words of the table, an image's count and the first column.
-fn launch(
+/// A launch over a state of `elements`, which writes `to`; its coefficients are the columns of the table from `column` on.
+fn candidate(
     shader: &'static str,
     io: &Io,
     per_step: usize,
     elements: usize,
-    first: usize,
+    column: usize,
     to: &[Operand],
-) -> Launch {
-    let per_image = elements / per_step;
-    let v = lanes(per_image);
-    let inputs = (0..io.inputs.len()).map(Operand::Input).filter(|input| !to.contains(input));
-    let launch = inputs.fold(Launch::new(shader).constant("V", v), Launch::read);
-    let launch = to.iter().copied().fold(launch, Launch::write).word(elements / v);
-    table_words(launch, io.input(io.inputs.len() - 2), per_step)
-        .word(per_image / v)
-        .word(first)
-        .grid(flat_groups(elements, v), 1, 1)
-        .flops(16.0 * elements as f64)
+) -> Candidate {
+    let launch = by_table(shader, io, per_step, elements, to);
+    Candidate::plain(vec![launch.params(fields! { column }).flops(16.0 * elements as f64)])
 }
 
 #[derive(Debug)]
@@ -130,7 +122,7 @@ impl Op for Stage {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.output(0).elements();
         let to = [Operand::Output(0)];
-        vec![Candidate::plain(vec![launch("rk45/stage.wgsl", io, self.per_step, elements, self.first, &to)])]
+        vec![candidate("rk45/stage.wgsl", io, self.per_step, elements, self.first, &to)]
     }
 }
 
@@ -148,7 +140,7 @@ impl Op for Store {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.input(1).elements();
         let to = [Operand::Input(0)];
-        vec![Candidate::plain(vec![launch("rk45/store.wgsl", io, self.per_step, elements, self.column, &to)])]
+        vec![candidate("rk45/store.wgsl", io, self.per_step, elements, self.column, &to)]
     }
 
     fn mutates(&self) -> &[usize] {
@@ -170,7 +162,7 @@ impl Op for Ratio {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.output(0).elements();
         let to = [Operand::Output(0)];
-        vec![Candidate::plain(vec![launch("rk45/ratio.wgsl", io, self.per_step, elements, self.first, &to)])]
+        vec![candidate("rk45/ratio.wgsl", io, self.per_step, elements, self.first, &to)]
     }
 }
 
@@ -188,14 +180,7 @@ impl Op for Accept {
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
         let elements = io.input(0).elements();
         let to = [Operand::Input(0), Operand::Input(1)];
-        vec![Candidate::plain(vec![launch(
-            "rk45/accept.wgsl",
-            io,
-            self.per_step,
-            elements,
-            self.column,
-            &to,
-        )])]
+        vec![candidate("rk45/accept.wgsl", io, self.per_step, elements, self.column, &to)]
     }
 
     fn mutates(&self) -> &[usize] {

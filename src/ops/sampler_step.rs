@@ -3,11 +3,13 @@
 //! Nothing here is differentiated: guidance takes its gradient through the network, not through the update.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, DType, Graph, Io, Launch, Op, Operand, Value};
 
-use super::lookup::{Table, table_words};
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::lookup::{Table, by_table, table_fields};
+use super::shared::flat::flat;
 
 const STEM: &str = "sampler_step";
 
@@ -114,19 +116,10 @@ pub fn solver(
     Ok((results[0], results[1]))
 }
 
-/// Binds the inputs and two results, and gives the words of the table, whose rows are the last input but one.
-fn flat(shader: &'static str, io: &Io, per_step: usize) -> Launch {
+/// A launch over the state, with two results.
+fn update(shader: &'static str, io: &Io, per_step: usize) -> Launch {
     let elements = io.output(0).elements();
-    let per_image = elements / per_step;
-    let v = lanes(per_image);
-    let mut launch = Launch::new(shader).constant("V", v);
-    for i in 0..io.inputs.len() {
-        launch = launch.read(Operand::Input(i));
-    }
-    let launch = launch.write(Operand::Output(0)).write(Operand::Output(1)).word(elements / v);
-    table_words(launch, io.input(io.inputs.len() - 2), per_step)
-        .word(per_image / v)
-        .grid(flat_groups(elements, v), 1, 1)
+    by_table(shader, io, per_step, elements, &[Operand::Output(0), Operand::Output(1)])
         .flops(5.0 * elements as f64)
 }
 
@@ -143,8 +136,11 @@ impl Op for Linear {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let launch = flat("sampler_step/linear.wgsl", io, self.per_step).constant("NOISE", self.noise);
-        vec![Candidate::plain(vec![self.columns.iter().fold(launch, |l, &c| l.word(c))])]
+        let [a, b, c] = self.columns;
+        let launch = update("sampler_step/linear.wgsl", io, self.per_step)
+            .constant("NOISE", self.noise)
+            .params(fields! { a, b, c });
+        vec![Candidate::plain(vec![launch])]
     }
 }
 
@@ -167,26 +163,20 @@ impl Op for Langevin {
         let v = lanes(per_image);
         // The steps first: one number an image, so that the update stays within eight bindings.
         let steps = Launch::new("sampler_step/langevin_step.wgsl")
-            .constant("BATCH", (self.norm == Norm::Batch))
-            .read(Operand::Input(3))
-            .read(Operand::Input(4))
-            .read(Operand::Input(5))
-            .read(Operand::Input(6))
+            .constant("BATCH", self.norm == Norm::Batch)
+            .read_inputs(3..7)
             .write(Operand::Workspace(0))
-            .word(self.n);
-        let steps =
-            table_words(steps, io.input(5), self.per_step).word(self.scale).grid(self.n.div_ceil(64), 1, 1);
-        let update = Launch::new("sampler_step/langevin.wgsl")
+            .params(fields! { n: self.n })
+            .params(table_fields(io.input(5), self.per_step))
+            .params(fields! { scale: self.scale })
+            .grid(self.n.div_ceil(64), 1, 1);
+        let update = flat("sampler_step/langevin.wgsl", elements / v)
             .constant("V", v)
-            .read(Operand::Input(0))
-            .read(Operand::Input(1))
-            .read(Operand::Input(2))
+            .read_inputs(0..3)
             .read(Operand::Workspace(0))
             .write(Operand::Output(0))
             .write(Operand::Output(1))
-            .word(elements / v)
-            .word(per_image / v)
-            .grid(flat_groups(elements, v), 1, 1)
+            .params(fields! { per_image: per_image / v })
             .flops(5.0 * elements as f64);
         vec![Candidate::plain(vec![steps, update]).with_workspaces(vec![4 * self.n as u64])]
     }
@@ -206,12 +196,10 @@ impl Op for Solver {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let launch = flat("sampler_step/solver.wgsl", io, self.per_step)
-            .constant("NOISE", self.noise)
-            .constant("CLIP", self.clip.is_some())
-            .word(self.columns.first)
-            .word(self.columns.noise)
-            .float(self.clip.unwrap_or(0.0));
+        let SolverColumns { first, noise } = self.columns;
+        let launch = update("sampler_step/solver.wgsl", io, self.per_step)
+            .constants(fields! { NOISE: self.noise, CLIP: self.clip.is_some() })
+            .params(fields! { first, noise, clip: self.clip.unwrap_or(0.0) });
         vec![Candidate::plain(vec![launch])]
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Graph, Io, Node, Op, Value};
+
+use super::shared::flat::by_row;
+use super::shared::gradient::by_first;
 
 /// `exp(x)/Σ exp(x)` over the last axis of `x`, in a tensor of its shape.
 ///
@@ -17,18 +20,10 @@ pub fn softmax(graph: &mut Graph, x: Value) -> Result<Value> {
     Ok(graph.push1(Forward, &[x], shape))
 }
 
-/// A launch with a workgroup for each row; `flops` per number.
-fn by_row(shader: &'static str, io: &Io, flops: f64) -> Launch {
+/// A launch over all rows, of `flops` for each number.
+fn candidate(shader: &'static str, io: &Io, flops: f64) -> Candidate {
     let shape = io.output(0);
-    let mut launch = Launch::new(shader);
-    for i in 0..io.inputs.len() {
-        launch = launch.read(Operand::Input(i));
-    }
-    launch
-        .write(Operand::Output(0))
-        .word(shape.last())
-        .grid(shape.elements() / shape.last(), 1, 1)
-        .flops(flops * shape.elements() as f64)
+    Candidate::plain(vec![by_row(shader, io, shape).flops(flops * shape.elements() as f64)])
 }
 
 #[derive(Debug)]
@@ -40,7 +35,7 @@ impl Op for Forward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![Candidate::plain(vec![by_row("softmax/forward.wgsl", io, 5.0)])]
+        vec![candidate("softmax/forward.wgsl", io, 5.0)]
     }
 
     fn backward(
@@ -50,9 +45,10 @@ impl Op for Forward {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        let shape = graph.shape(grad_y).clone();
-        Ok(vec![Some(graph.push1(Backward, &[grad_y, node.outputs[0]], shape))])
+        by_first(grads, needs, |grad_y| {
+            let shape = graph.shape(grad_y).clone();
+            Ok(graph.push1(Backward, &[grad_y, node.outputs[0]], shape))
+        })
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -70,7 +66,7 @@ impl Op for Backward {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![Candidate::plain(vec![by_row("softmax/backward.wgsl", io, 4.0)])]
+        vec![candidate("softmax/backward.wgsl", io, 4.0)]
     }
 
     fn flops(&self, io: &Io) -> f64 {

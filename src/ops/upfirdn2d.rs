@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Capabilities, Const};
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::fields;
+use crate::gpu::Capabilities;
+use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
 
 use super::conv2d::{Conv2d, Epilogue, conv2d};
-use super::{flat_groups, lanes};
+use super::lanes;
+use super::shared::flat::flat;
+use super::shared::gradient::by_first;
 
 /// Longest side of a kernel and largest factor: every tap is a line of the unrolled shader.
 const MOST: usize = 16;
@@ -209,36 +212,22 @@ impl Op for Upfirdn2d {
         let (blocks_h, blocks_w) = (y[1].div_ceil(self.up), y[2].div_ceil(self.up));
         let count = x[0] * blocks_h * blocks_w * channels;
         let vectors = kw.div_ceil(4);
-        let mut launch = Launch::new("upfirdn2d/upfirdn2d.wgsl")
-            .constant("V", v)
-            .constant("UP", self.up)
-            .constant("DOWN", self.down)
-            .constant("KH", kh)
-            .constant("KW", kw)
-            .constant("VECTORS", vectors)
-            .constant("ROWS", rows.count)
-            .constant("COLUMNS", columns.count)
-            .constant("LEAD_Y", rows.lead)
-            .constant("LEAD_X", columns.lead)
-            .constant("FIRST_Y", Const::I32(rows.first as i32))
-            .constant("FIRST_X", Const::I32(columns.first as i32))
+        let mut launch = flat("upfirdn2d/upfirdn2d.wgsl", count)
+            .constants(fields! { V: v, UP: self.up, DOWN: self.down, KH: kh, KW: kw, VECTORS: vectors })
+            .constants(fields! { ROWS: rows.count, LEAD_Y: rows.lead, FIRST_Y: rows.first as i32 })
+            .constants(
+                fields! { COLUMNS: columns.count, LEAD_X: columns.lead, FIRST_X: columns.first as i32 },
+            )
             .read(Operand::Input(0))
             .write(Operand::Output(0))
-            .word(x[1])
-            .word(x[2])
-            .word(y[1])
-            .word(y[2])
-            .word(channels)
-            .word(blocks_h)
-            .word(blocks_w)
-            .word(count);
+            .params(fields! { h: x[1], w: x[2], out_h: y[1], out_w: y[2], channels, blocks_h, blocks_w });
         let turned = self.kernel.flipped();
         for row in turned.taps.chunks(kw) {
             for tap in 0..4 * vectors {
-                launch = launch.float(row.get(tap).copied().unwrap_or(0.0));
+                launch = launch.params(fields! { taps: row.get(tap).copied().unwrap_or(0.0) });
             }
         }
-        vec![Candidate::plain(vec![launch.grid(flat_groups(count, 1), 1, 1).flops(self.flops(io))])]
+        vec![Candidate::plain(vec![launch.flops(self.flops(io))])]
     }
 
     fn backward(
@@ -248,9 +237,8 @@ impl Op for Upfirdn2d {
         grads: &[Option<Value>],
         needs: &[bool],
     ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
         let [_, h, w, _] = graph.nhwc("upfirdn2d", node.inputs[0])?;
-        let [_, oh, ow, _] = graph.nhwc("upfirdn2d", grad_y)?;
+        let [_, oh, ow, _] = graph.nhwc("upfirdn2d", node.outputs[0])?;
         let [kh, kw] = self.kernel.size.map(|k| k as i64);
         // What is read and what is written change places, and so do the factors.
         let after = |input: usize, output: usize, before: i64| {
@@ -258,7 +246,8 @@ impl Op for Upfirdn2d {
         };
         let [top, _, left, _] = self.pad;
         let pad = [kh - 1 - top, after(h, oh, top), kw - 1 - left, after(w, ow, left)];
-        Ok(vec![Some(upfirdn2d(graph, grad_y, &self.kernel.flipped(), self.down, self.up, pad)?)])
+        let kernel = self.kernel.flipped();
+        by_first(grads, needs, |grad_y| upfirdn2d(graph, grad_y, &kernel, self.down, self.up, pad))
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -83,7 +83,7 @@ impl Sum {
         for first in (0..self.pixels()).step_by(at_once) {
             let share = Share { first, pixels: at_once.min(self.pixels() - first), parts, steps };
             let bare = Has { second: self.has.second, ..Has::default() };
-            let launch = self.has.sources(self.product(tile, bare, share)).constant("GRADIENT", 0);
+            let launch = self.has.sources(self.product(tile, bare, share)).constant("GRADIENT", false);
             launches.push(launch.read(Operand::Prepared(0)).write(Operand::Workspace(0)));
             launches.push(self.sum_of_parts(share));
         }

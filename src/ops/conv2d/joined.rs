@@ -138,7 +138,7 @@ fn with_packed(sum: &Sum, widths: &[usize], mut candidate: Candidate) -> Candida
 
 /// A vector of `width` numbers to a part of another.
 fn pack_row(from: Operand, to: Operand, first: usize, width: usize) -> Launch {
-    let launch = Launch::new("conv2d/pack.wgsl").constant("HALF", 0).read(from).write(to);
+    let launch = Launch::new("conv2d/pack.wgsl").constant("HALF", false).read(from).write(to);
     [width, 1, width, width, first, 1, 1, 1, 0, width, 0, 1, 0, 0, 0]
         .into_iter()
         .fold(launch, Launch::word)

@@ -250,7 +250,7 @@ impl Sum {
         let rows = self.packed_rows();
         let count = self.kh * self.kw * rows * to.width;
         let launch =
-            Launch::new("conv2d/pack.wgsl").constant("HALF", (element == 2)).read(weight).write(packed);
+            Launch::new("conv2d/pack.wgsl").constant("HALF", element == 2).read(weight).write(packed);
         let c1_rounded = self.c1.next_multiple_of(4);
         let words =
             [count, rows, to.width, to.line, to.before, self.kw, self.c1, c1_rounded, self.c2, self.c_out];

@@ -62,7 +62,9 @@ impl Tiling {
             .constant("NORM", norm.is_some())
             .read(x);
         let launch = match norm {
-            Some(Normalise { table, silu }) => launch.constant("SILU", silu).constant("V", 4).read(table),
+            Some(Normalise { table, silu }) => {
+                launch.constant("SILU", silu).constant("V", 4_usize).read(table)
+            }
             None => launch,
         };
         let launch = launch.write(v);

@@ -1,4 +1,6 @@
-//! Launches of the kernels under `shaders/shared/` that several ops use, and what tells them their tiles.
+//! What several ops have in common: launches, tiles of matrix products, the kernels of norms, guards of gradients.
 
+pub(super) mod flat;
+pub(super) mod gradient;
 pub(super) mod norm;
 pub(super) mod tile;

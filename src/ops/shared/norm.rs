@@ -4,6 +4,7 @@
 //! with what flows to x through the statistics. Everything that touches all of x is here.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
 use crate::graph::{Candidate, Graph, Io, Launch, Operand, Shape, Value};
 use crate::ops::lanes;
@@ -19,8 +20,8 @@ pub(in crate::ops) struct Walk {
     pub c: usize,
     v: usize,
     columns: usize,
-    cols: usize,
-    rows: usize,
+    workgroup_columns: usize,
+    workgroup_rows: usize,
     turns: usize,
     /// Few long rows, which an invocation adds up alone: on a processor a barrier costs more than the loads that it would share.
     alone: bool,
@@ -33,13 +34,13 @@ impl Walk {
         let pixels = x.elements() / (n * c);
         let v = lanes(c);
         let columns = c / v;
-        let cols = columns.div_ceil(columns.div_ceil(WORKGROUP));
-        let rows = WORKGROUP / cols;
-        let turns = (pixels.div_ceil(rows) / groups).clamp(few, many);
-        Self { n, pixels, c, v, columns, cols, rows, turns, alone: false }
+        let workgroup_columns = columns.div_ceil(columns.div_ceil(WORKGROUP));
+        let workgroup_rows = WORKGROUP / workgroup_columns;
+        let turns = (pixels.div_ceil(workgroup_rows) / groups).clamp(few, many);
+        Self { n, pixels, c, v, columns, workgroup_columns, workgroup_rows, turns, alone: false }
     }
 
-    /// For sums over pixels: long rows, since every row leaves a result behind. The heuristic's choice first.
+    /// For sums over pixels: long rows, since a second kernel adds up one number for each row. The heuristic's choice first.
     pub fn of_sums(x: &Shape, device: &Capabilities) -> [Self; 2] {
         let software = device.kind == DeviceKind::Software;
         [software, !software].map(|alone| Self { alone, ..Self::new(x, if alone { 4 } else { 16 }, [4, 64]) })
@@ -57,12 +58,12 @@ impl Walk {
     }
 
     fn chunks(&self) -> usize {
-        self.pixels.div_ceil(self.rows * self.turns)
+        self.pixels.div_ceil(self.workgroup_rows * self.turns)
     }
 
     /// Rows of all workgroups of an image.
     fn all_rows(&self) -> usize {
-        self.chunks() * self.rows
+        self.chunks() * self.workgroup_rows
     }
 
     /// Bytes of two numbers for each row, channel and image.
@@ -74,12 +75,14 @@ impl Walk {
     fn launch(&self, shader: &'static str, flops: f64) -> Launch {
         Launch::new(shader)
             .constant("V", self.v)
-            .word(self.pixels)
-            .word(self.columns)
-            .word(self.cols)
-            .word(self.rows)
-            .word(self.turns)
-            .grid(self.chunks(), self.columns.div_ceil(self.cols), self.n)
+            .params(fields! {
+                pixels: self.pixels,
+                columns: self.columns,
+                workgroup_columns: self.workgroup_columns,
+                workgroup_rows: self.workgroup_rows,
+                turns: self.turns,
+            })
+            .grid(self.chunks(), self.columns.div_ceil(self.workgroup_columns), self.n)
             .flops(flops * (self.n * self.pixels * self.c) as f64)
     }
 }
@@ -124,27 +127,29 @@ pub(in crate::ops) fn statistics(
     workspace: Operand,
     table: Operand,
 ) -> [Launch; 2] {
-    let moments =
-        walk.launch("shared/norm_moments.wgsl", 3.0).read(from).write(workspace).word(walk.all_rows());
+    let moments = walk
+        .launch("shared/norm_moments.wgsl", 3.0)
+        .read(from)
+        .write(workspace)
+        .params(fields! { all_rows: walk.all_rows() });
     let mut finish = Launch::new("shared/norm_finish.wgsl")
-        .constant("AFFINE", affine.is_some())
-        .constant("ALONE", walk.alone)
+        .constants(fields! { AFFINE: affine.is_some(), ALONE: walk.alone })
         .read(workspace);
     for operand in affine.into_iter().flatten() {
         finish = finish.read(operand);
     }
-    let finish = finish
-        .write(table)
-        .word(walk.pixels)
-        .word(walk.c)
-        .word(walk.rows)
-        .word(walk.turns)
-        .word(walk.all_rows())
-        .word(walk.c / groups)
-        .word((variance == Variance::Unbiased).into())
-        .float(norm_eps)
-        .word(groups)
-        .word(walk.n);
+    let finish = finish.write(table).params(fields! {
+        pixels: walk.pixels,
+        channels: walk.c,
+        workgroup_rows: walk.workgroup_rows,
+        turns: walk.turns,
+        all_rows: walk.all_rows(),
+        size: walk.c / groups,
+        unbiased: variance == Variance::Unbiased,
+        eps: norm_eps,
+        groups,
+        images: walk.n,
+    });
     let finish = match walk.alone {
         true => finish.grid((groups * walk.n).div_ceil(64), 1, 1),
         false => finish.grid(groups, walk.n, 1),
@@ -158,8 +163,7 @@ pub(in crate::ops) fn apply(x: &Shape, silu: bool, [from, table, to]: [Operand; 
     let in_place = from == to;
     let launch = Walk::of_elements(x)
         .launch("shared/norm_apply.wgsl", if silu { 8.0 } else { 3.0 })
-        .constant("SILU", silu)
-        .constant("IN_PLACE", in_place);
+        .constants(fields! { SILU: silu, IN_PLACE: in_place });
     let launch = if in_place { launch } else { launch.read(from) };
     launch.read(table).write(to)
 }
@@ -180,7 +184,7 @@ pub(in crate::ops) fn sums(io: &Io, walk: Walk, silu: bool, [workspace, sums]: [
         .read(X)
         .read(TABLE)
         .write(workspace)
-        .word(walk.all_rows());
+        .params(fields! { all_rows: walk.all_rows() });
     let columns = Columns { width: 2 * walk.c, stride: 2 * walk.c, offset: 0 };
     let rows = sum_rows(workspace, sums, (walk.n, walk.all_rows()), columns);
     [partial, rows]
@@ -204,10 +208,12 @@ pub(in crate::ops) fn sum_rows(
     Launch::new("shared/sum_rows.wgsl")
         .read(from)
         .write(to)
-        .word(rows)
-        .word(columns.width)
-        .word(columns.stride)
-        .word(columns.offset)
+        .params(fields! {
+            rows,
+            width: columns.width,
+            stride: columns.stride,
+            offset: columns.offset,
+        })
         .grid(columns.width.div_ceil(8), n, 1)
         .flops((n * rows * columns.width) as f64)
 }
@@ -219,12 +225,12 @@ pub(in crate::ops) fn table_bytes(x: &Shape, rows: usize) -> u64 {
 
 /// `Output(0) = scale·g + constant + slope·(x − mean)`, constant and slope from `gradient`, `n 2 c`.
 pub(in crate::ops) fn backward(io: &Io, silu: bool, gradient: Operand) -> Launch {
-    let mut launch = Walk::of_elements(io.input(1))
+    Walk::of_elements(io.input(1))
         .launch("shared/norm_backward.wgsl", if silu { 16.0 } else { 5.0 })
         .constant("SILU", silu)
-        .constant("IN_PLACE", io.in_place);
-    if !io.in_place {
-        launch = launch.read(Operand::Input(0));
-    }
-    launch.read(X).read(TABLE).read(gradient).write(Operand::Output(0))
+        .read_or_in_place(io)
+        .read(X)
+        .read(TABLE)
+        .read(gradient)
+        .write(Operand::Output(0))
 }

@@ -1,5 +1,6 @@
 //! Tiles of matrix products in workgroup memory: what `shaders/shared/tile.wgsl` is told.
 
+use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
 use crate::graph::{Arithmetic, Launch};
 
@@ -112,23 +113,25 @@ impl Tile {
 
     pub fn constants(self, launch: Launch) -> Launch {
         let threads = self.threads();
-        let launch = launch
-            .constant("BM", self.rows)
-            .constant("BN", self.columns)
-            .constant("BK", self.channels())
-            .constant("QN", self.quads())
-            .constant("THREADS", threads)
-            .constant("HALF", self.arithmetic.is_reduced());
-        let Arithmetic::Cooperative(edge) = self.arithmetic else { return launch.constant("COOP", 0) };
+        let launch = launch.constants(fields! {
+            BM: self.rows,
+            BN: self.columns,
+            BK: self.channels(),
+            QN: self.quads(),
+            THREADS: threads,
+            HALF: self.arithmetic.is_reduced(),
+        });
+        let Arithmetic::Cooperative(edge) = self.arithmetic else { return launch.constant("COOP", 0_usize) };
         // Subgroups stand in two rows, and each has as many matrices as the next.
         let subgroups = (threads / self.subgroup).clamp(1, threads / 32);
         let down = subgroups.min(2);
         let across = subgroups / down;
-        launch
-            .constant("COOP", edge as usize)
-            .constant("SUBGROUPS", subgroups)
-            .constant("SUBGROUPS_ACROSS", across)
-            .constant("ACC_M", self.rows / down / edge as usize)
-            .constant("ACC_N", self.columns / across / edge as usize)
+        launch.constants(fields! {
+            COOP: edge,
+            SUBGROUPS: subgroups,
+            SUBGROUPS_ACROSS: across,
+            ACC_M: self.rows / down / edge as usize,
+            ACC_N: self.columns / across / edge as usize,
+        })
     }
 }
