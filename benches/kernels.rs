@@ -15,10 +15,17 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput};
 use langevin::bench::{Built, Case, Group, Workload, suite};
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Choice, Draft, DraftOptions};
+use langevin::graph::{Choice, Draft, DraftOptions, KernelRequest};
 
 /// Outputs compared where the whole takes too long.
 const SAMPLES: usize = 4096;
+
+/// How kernels are chosen: `LANGEVIN_KERNELS` forces classes.
+fn choice() -> Choice {
+    let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
+    let request: KernelRequest = asked.parse().unwrap_or_else(|e| panic!("LANGEVIN_KERNELS: {e}"));
+    request.choice()
+}
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -39,7 +46,7 @@ fn main() {
 fn bench(criterion: &mut Criterion, gpu: &Gpu, adapter: &str, case: &Case) {
     let workload =
         case.workload(case.batch).expect("kernels and blocks are graphs").expect("shapes that fit");
-    let options = DraftOptions { choice: Choice::from_env(), ..DraftOptions::default() };
+    let options = DraftOptions { choice: choice(), ..DraftOptions::default() };
     let draft = Draft::new(&workload.graph, &workload.outputs, gpu.capabilities(), options);
     let flops = draft.unwrap_or_else(|e| panic!("{case}: {e}")).flops();
     let mut group = criterion.benchmark_group(format!("{case} on {adapter}"));
@@ -58,7 +65,7 @@ fn bench(criterion: &mut Criterion, gpu: &Gpu, adapter: &str, case: &Case) {
 
 /// Builds the case, replays it once and compares at least [`SAMPLES`] outputs with the reference.
 fn checked(gpu: &Gpu, case: &Case, workload: &Workload) -> Built {
-    let mut built = workload.build(gpu, Choice::from_env()).unwrap_or_else(|e| panic!("{case}: {e}"));
+    let mut built = workload.build(gpu, &choice().into()).unwrap_or_else(|e| panic!("{case}: {e}"));
     let results = built.first().unwrap_or_else(|e| panic!("{case}: {e}"));
     let expected = expected::outputs(case, workload, SAMPLES);
     assert!(expected.len() >= SAMPLES.min(results[0].len()), "{case}: {} outputs compared", expected.len());

@@ -129,7 +129,7 @@ fn plans_of_real_networks_take_little_more_than_the_least_possible() {
             seed: 1,
             recorded_noise: false,
             recompute: false,
-            choice: Choice::Heuristic,
+            choice: Choice::Written,
         };
         let training = StepDraft::new(gpu, &network, &settings).unwrap().memory();
         let settings = StepSettings { recompute: true, ..settings };
@@ -194,7 +194,7 @@ fn a_thousand_sampling_steps_read_back_the_result_alone() {
     })
     .unwrap();
     let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
-    let draft = SamplerDraft::new(&gpu, &score, method, [1, 8, 8, 3], Choice::Heuristic).unwrap();
+    let draft = SamplerDraft::new(&gpu, &score, method, [1, 8, 8, 3], Choice::Written).unwrap();
     let mut sampler = draft.build(&gpu, weights.resources()).unwrap();
     let mut run = |until: usize| {
         let mut done = 0;
@@ -359,7 +359,7 @@ fn a_wrong_seed_and_a_parameter_of_two_shapes_are_refused() {
 struct Broken(&'static str);
 
 impl Op for Broken {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "broken"
     }
 

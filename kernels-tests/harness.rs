@@ -282,6 +282,35 @@ impl OpCase {
         true
     }
 
+    /// Candidates of one order of summation: the same bits.
+    pub fn orders(&self) -> bool {
+        if self.heavy {
+            return false;
+        }
+        let mut applied = false;
+        let mut same = |runner: Runner<'_>| {
+            for group in runner.orders().unwrap_or_default() {
+                applied = true;
+                for run in &group[1..] {
+                    for (i, (result, first)) in run.results.iter().zip(&group[0].results).enumerate() {
+                        assert!(
+                            same_bits(result, first),
+                            "result {i} of {:?}: {} and {} are of one order and give other bits",
+                            self.name,
+                            run.kernels,
+                            group[0].kernels
+                        );
+                    }
+                }
+            }
+        };
+        same(Runner::forward(self));
+        if self.backward.is_some() {
+            same(Runner::backward(self, &self.upstream(), &self.wanted()));
+        }
+        applied
+    }
+
     /// The reference's own gradient against finite differences, glue between case and reference included.
     pub fn reference(&self) -> bool {
         let Some(backward) = &self.backward else { return false };

@@ -1,5 +1,6 @@
 //! The rules of the house, checked by reading the source: who sees whom, what stands where.
 
+mod circles;
 mod source;
 
 use std::collections::BTreeSet;

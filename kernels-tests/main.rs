@@ -1,8 +1,9 @@
-//! Every op, forward and backward, against its f64 reference; and the rules of the house.
+//! Every op, forward and backward, against its f64 reference; and the rules of the source.
 
 mod engine;
 mod harness;
 mod house;
+mod identity;
 mod ops;
 mod reference;
 mod samplers;

@@ -79,7 +79,7 @@ fn assert_moments(name: &str, samples: &[f32], expected: Moments) {
 
 fn samples(score: &dyn ScoreFn, method: Method<'_>, seed: u64) -> Option<Vec<f32>> {
     let gpu = harness::device()?;
-    let draft = SamplerDraft::new(gpu, score, method, SHAPE, Choice::Heuristic).unwrap();
+    let draft = SamplerDraft::new(gpu, score, method, SHAPE, Choice::Written).unwrap();
     let mut sampler = draft.build(gpu, Resources::new()).unwrap();
     let images: Vec<ImageSeed> = (0..SHAPE[0]).map(|i| ImageSeed { seed, image: i as u32 }).collect();
     sampler.run(&images, &mut |_| true).unwrap()
@@ -170,7 +170,7 @@ fn bits_per_dimension_of_gaussian_data_are_exact() {
     let variances = [[s2, 0.0, 1.0], [s2, 0.0, 1.0 - s2], [s2, -s2, 1.0]];
     for (sde, variance) in sdes(1000).into_iter().zip(variances) {
         for centered in [false, true] {
-            let draft = OdeDraft::new(gpu, &FlowScore { variance }, shape, true, Choice::Heuristic).unwrap();
+            let draft = OdeDraft::new(gpu, &FlowScore { variance }, shape, true, Choice::Written).unwrap();
             let mut ode = draft.build(gpu, Resources::new(), &sde, TimeConditioning::Continuous).unwrap();
             ode.set_probe(&probe).unwrap();
             ode.set(&data).unwrap();
@@ -209,7 +209,7 @@ fn norms_of_a_smaller_batch_leave_out_the_padding() {
     let images: Vec<ImageSeed> = (0..3).map(|image| ImageSeed { seed: 5, image }).collect();
     let drawn = |n: usize, images: &[ImageSeed]| {
         let method = Method::Pc { table: &table, norm: Norm::Batch, constraint: None };
-        let draft = SamplerDraft::new(gpu, &score, method, [n, 8, 8, 3], Choice::Heuristic).unwrap();
+        let draft = SamplerDraft::new(gpu, &score, method, [n, 8, 8, 3], Choice::Written).unwrap();
         let mut sampler = draft.build(gpu, Resources::new()).unwrap();
         // A whole batch before, whose marks must not stay.
         let whole: Vec<ImageSeed> = (0..n as u32).map(|image| ImageSeed { seed: 6, image }).collect();
@@ -248,7 +248,7 @@ fn an_image_by_the_ode_does_not_depend_on_its_batch() {
     for sde in sdes(1000) {
         let draw = |images: &[u32], tolerance: f64, norm: Norm| {
             let shape = [images.len(), 4, 4, 3];
-            let draft = OdeDraft::new(gpu, &Rough, shape, false, Choice::Heuristic).unwrap();
+            let draft = OdeDraft::new(gpu, &Rough, shape, false, Choice::Written).unwrap();
             let mut ode = draft.build(gpu, Resources::new(), &sde, TimeConditioning::Continuous).unwrap();
             let images: Vec<ImageSeed> = images.iter().map(|&image| ImageSeed { seed: 8, image }).collect();
             let mut z = prior(gpu, &images, hwc, sde.prior_std()).unwrap();
@@ -327,7 +327,7 @@ fn an_image_of_a_seed_does_not_depend_on_its_batch() {
     let score = GaussianScore::new(table.rows.iter().map(|r| r.marginal));
     let method = Method::Pc { table: &table, norm: Norm::Image, constraint: None };
     let run = |n: usize, images: &[u32]| -> Vec<Vec<u32>> {
-        let draft = SamplerDraft::new(gpu, &score, method, [n, 5, 7, 3], Choice::Heuristic).unwrap();
+        let draft = SamplerDraft::new(gpu, &score, method, [n, 5, 7, 3], Choice::Written).unwrap();
         let mut sampler = draft.build(gpu, Resources::new()).unwrap();
         let images: Vec<ImageSeed> = images.iter().map(|&image| ImageSeed { seed: 7, image }).collect();
         let result = sampler.run(&images, &mut |_| true).unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Arithmetic, Choice, DraftOptions};
+use langevin::graph::{Arithmetic, Choice, DraftOptions, KernelRequest};
 
 use crate::case::Case;
 
@@ -54,9 +54,9 @@ impl Context {
     /// How many times wider tolerances are than the cases give them, which is for f32: `LANGEVIN_KERNELS` may name a class whose kernels
     /// round operands to f16. Says so; and where this device has no kernels of such a class, that others ran.
     pub fn slack(&self) -> f64 {
-        let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
+        let KernelRequest::Classes(asked) = requested() else { return 1.0 };
         let mut slack = 1.0;
-        for class in asked.split(',').map(str::trim).filter(|class| ["half", "cooperative"].contains(class)) {
+        for class in asked.into_iter().filter(|class| class.is_reduced()) {
             let Ok(gpu) = self.gpu() else { continue };
             if Arithmetic::of_class(class, gpu.capabilities()).is_reduced() {
                 slack = OF_F16 / OF_F32;
@@ -78,5 +78,15 @@ impl Context {
 
 /// How plans are made: `LANGEVIN_KERNELS` forces kernel classes.
 pub fn options() -> DraftOptions {
-    DraftOptions { choice: Choice::from_env(), ..DraftOptions::default() }
+    DraftOptions { choice: choice(), ..DraftOptions::default() }
+}
+
+/// How kernels are chosen: `LANGEVIN_KERNELS` forces classes.
+pub fn choice() -> Choice {
+    requested().choice()
+}
+
+fn requested() -> KernelRequest {
+    let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
+    asked.parse().unwrap_or_else(|e| panic!("LANGEVIN_KERNELS: {e}"))
 }

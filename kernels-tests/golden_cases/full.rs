@@ -60,6 +60,6 @@ fn macs(config: &Config, network: &dyn Network) -> langevin::Result<f64> {
     let x = graph.input("x", [1, size, size, channels]);
     let time = graph.input("time", [1]);
     network.forward(&mut Trace::new(&mut graph, WEIGHTS), x, time)?;
-    let flops = graph.flops_by_stem();
-    Ok(["conv2d", "attention"].iter().filter_map(|stem| flops.get(stem)).sum::<f64>() / 2.0)
+    let flops = graph.flops_by_op();
+    Ok(["conv2d", "attention"].iter().filter_map(|op| flops.get(op)).sum::<f64>() / 2.0)
 }

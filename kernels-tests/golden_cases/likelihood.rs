@@ -1,6 +1,6 @@
 //! Bits per dimension with a recorded probe; drift and divergence at fixed points.
 
-use langevin::graph::{Choice, Shape};
+use langevin::graph::Shape;
 use langevin::likelihood::likelihood;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::flow::FlowOptions;
@@ -35,7 +35,7 @@ pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     let gpu = context.gpu()?;
     let model = run.model();
     let score = ModelScore { model: &model, unscaled: run.unscaled() };
-    let draft = OdeDraft::new(gpu, &score, shape.clone(), true, Choice::from_env()).map_err(problem)?;
+    let draft = OdeDraft::new(gpu, &score, shape.clone(), true, crate::context::choice()).map_err(problem)?;
     let time = TimeConditioning::Continuous;
     let mut ode = draft.build(gpu, run.resources(), &run.sde, time).map_err(problem)?;
     let image = |t: &Tensor| t.permute(&[0, 2, 3, 1]).to_f32();

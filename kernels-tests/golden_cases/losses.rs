@@ -229,7 +229,10 @@ impl Run<'_> {
             outputs.insert(format!("step{steps}.ema.{name}"), read(ema)?);
         }
         let gpu = self.context.gpu()?;
-        let mut evaluation = Evaluation::new(gpu, &self.network, &state.ema, &state.fixed, step.settings())
+        let mut evaluation =
+            Evaluation::new(gpu, &self.network, &state.ema, &state.fixed, step.settings(), |draft| {
+                Ok(draft.clone())
+            })
             .map_err(problem)?;
         let rows = self.rows(&objective, &part(&levels, steps))?;
         let (x, z) = (turned(&batches, 0), turned(&noise, steps));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use langevin::graph::{Choice, Draft, DraftOptions, Graph, Resources, Shape, Value};
+use langevin::graph::{Draft, DraftOptions, Graph, Resources, Shape, Value};
 use langevin::inverse::{KnownData, XMean};
 use langevin::nn::trace::WEIGHTS;
 use langevin::ops::sampler_step::Norm;
@@ -142,7 +142,7 @@ impl<'a> Sampling<'a> {
         let corrected = step.corrected.unwrap_or(step.x);
         let mut kept = vec![step.x, step.mean, step.predictor_input, step.predicted.0, step.predicted.1];
         kept.push(corrected);
-        let options = DraftOptions { choice: Choice::from_env(), ..DraftOptions::default() };
+        let options = DraftOptions { choice: crate::context::choice(), ..DraftOptions::default() };
         let draft = Draft::new(&graph, &kept, gpu.capabilities(), options).map_err(problem)?;
         let mut plan = draft.build(gpu, self.resources()).map_err(problem)?;
         written.push((stack, noise.to_f32()));
@@ -210,7 +210,7 @@ impl<'a> Sampling<'a> {
         let (gpu, time) = (self.context.gpu()?, self.time(config)?);
         let model = self.model();
         let score = ModelScore { model: &model, unscaled: self.unscaled() };
-        let choice = Choice::from_env();
+        let choice = crate::context::choice();
         let draft = OdeDraft::new(gpu, &score, shape.clone(), false, choice).map_err(problem)?;
         let mut ode = draft.build(gpu, self.resources(), &self.sde, time).map_err(problem)?;
         let tolerance = Tolerance::new(config.f64("rtol")?, config.f64("atol")?).map_err(problem)?;

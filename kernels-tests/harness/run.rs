@@ -1,11 +1,14 @@
 //! Builds a case's graph, picks a candidate, runs it on the device.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use langevin::gpu::{Capabilities, Gpu, Options};
-use langevin::graph::{Choice, DType, Draft, DraftOptions, Graph, Plan, Resources, Value};
+use langevin::graph::{
+    Candidate, Choice, Choices, Chosen, DType, Draft, DraftOptions, Graph, Plan, Resources, Value,
+};
 
 use super::{OpCase, Role};
 use crate::reference::Tensor;
@@ -114,13 +117,44 @@ impl<'a> Runner<'a> {
         let gpu = gpu()?;
         let traced = self.trace();
         let (draft, candidates) = traced.draft(gpu.capabilities(), pick);
-        let kernels: Vec<String> =
-            draft.chosen().iter().map(|c| format!("{} {}", c.class, c.variant).trim().to_string()).collect();
+        Some(self.replay(gpu, &traced, &draft, pick, candidates))
+    }
+
+    /// Runs, of each op whose candidates share an order of summation, all candidates of that order, with the first candidate of every
+    /// other op: runs that must have equal bits stand together. Nothing where no device is allowed for.
+    pub fn orders(&self) -> Option<Vec<Vec<Run>>> {
+        let gpu = gpu()?;
+        let traced = self.trace();
+        let written = traced.draft_by(gpu.capabilities(), Choice::Written);
+        let mut groups = Vec::new();
+        let mut seen = BTreeSet::new();
+        for op in written.ops().filter(|op| seen.insert(op.key.to_string())) {
+            let mut by_order: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
+            for candidate in op.candidates() {
+                by_order.entry(candidate.order()).or_default().push(candidate);
+            }
+            for members in by_order.values().filter(|members| members.len() > 1) {
+                let run = |(i, member): (usize, &Candidate)| {
+                    let mut table = Choices::default();
+                    table.insert(op.key, member);
+                    let draft = traced.draft_by(gpu.capabilities(), Choice::Written.behind(table));
+                    let taken = draft.chosen().iter().find(|chosen| chosen.key == *op.key).map(Chosen::name);
+                    assert_eq!(taken, Some(member.name()), "{}: the table was not followed", self.case.name);
+                    self.replay(gpu, &traced, &draft, i, members.len())
+                };
+                groups.push(members.iter().enumerate().map(run).collect());
+            }
+        }
+        Some(groups)
+    }
+
+    fn replay(&self, gpu: &Gpu, traced: &Traced, draft: &Draft, pick: usize, candidates: usize) -> Run {
+        let kernels: Vec<String> = draft.chosen().iter().map(Chosen::name).collect();
         let reduced = draft.chosen().iter().any(|c| c.arithmetic.is_reduced());
         let fail = |e: langevin::Error| -> ! { panic!("{} by {}: {e}", self.case.name, kernels.join(", ")) };
         let mut plan = draft.build(gpu, Resources::new()).unwrap_or_else(|e| fail(e));
         let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
-            self.write(&traced, &mut plan)?;
+            self.write(traced, &mut plan)?;
             plan.run()?;
             assert!(
                 plan.guards_hold()?,
@@ -138,7 +172,7 @@ impl<'a> Runner<'a> {
             let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
                 // What an earlier replay left must not stand in for a slice that did not run.
                 plan.poison()?;
-                self.write(&traced, &mut plan)?;
+                self.write(traced, &mut plan)?;
                 plan.run()?;
                 traced.targets.iter().map(|&target| traced.read(&plan, target)).collect()
             };
@@ -146,7 +180,7 @@ impl<'a> Runner<'a> {
             replay().unwrap_or_else(|e| fail(e));
             sliced = replay().unwrap_or_else(|e| fail(e));
         }
-        Some(Run { results, repeated, sliced, pick, candidates, kernels: kernels.join(", "), reduced })
+        Run { results, repeated, sliced, pick, candidates, kernels: kernels.join(", "), reduced }
     }
 
     fn write(&self, traced: &Traced, plan: &mut Plan) -> langevin::Result<()> {
@@ -183,17 +217,17 @@ impl Traced {
         }
     }
 
+    /// The draft by a choice.
+    pub fn draft_by(&self, device: &Capabilities, choice: Choice) -> Draft {
+        let options = DraftOptions { choice, guards: true, ..DraftOptions::default() };
+        Draft::new(&self.graph, &self.targets, device, options).unwrap_or_else(|e| panic!("{e}"))
+    }
+
     /// The draft with candidate `pick` of every op, and the most candidates that an op has.
     pub fn draft(&self, device: &Capabilities, pick: usize) -> (Draft, usize) {
-        let most = Arc::new(AtomicUsize::new(1));
-        let seen = Arc::clone(&most);
-        let choice = Choice::Pick(Arc::new(move |_: &str, _: &_, candidates: &[_]| {
-            seen.fetch_max(candidates.len(), Ordering::Relaxed);
-            pick.min(candidates.len() - 1)
-        }));
-        let options = DraftOptions { choice, guards: true };
-        let draft = Draft::new(&self.graph, &self.targets, device, options).unwrap_or_else(|e| panic!("{e}"));
-        (draft, most.load(Ordering::Relaxed))
+        let draft = self.draft_by(device, Choice::Nth(pick));
+        let most = draft.chosen().iter().map(|chosen| chosen.of).max().unwrap_or(1);
+        (draft, most)
     }
 }
 

@@ -103,7 +103,7 @@ fn networks() {
         let Some(workload) = case.workload(case.batch) else { continue };
         let workload = workload.unwrap_or_else(|e| panic!("{case}: {e}"));
         for device in devices() {
-            let options = DraftOptions { choice: Choice::Heuristic, ..Default::default() };
+            let options = DraftOptions { choice: Choice::Written, ..Default::default() };
             let draft = Draft::new(&workload.graph, &workload.outputs, &device, options);
             // A device of the least limits has no room for the largest ones.
             let Ok(draft) = draft else { continue };

@@ -1,9 +1,7 @@
 //! Self-attention: all ways to compute it, on widths and numbers of positions that fit no tile.
 
-use std::sync::Arc;
-
 use langevin::gpu::{Capabilities, DeviceKind};
-use langevin::graph::{Choice, Chosen, Draft, DraftOptions, Graph};
+use langevin::graph::{Choice, Chosen, Class, Draft, DraftOptions, Graph};
 use langevin::ops::attention::attention;
 
 use crate::harness::OpCase;
@@ -79,7 +77,7 @@ fn case(shape: &[usize], number: fn(f64) -> f64) -> OpCase {
     .per_image(&[0, 1, 2])
 }
 
-op_tests! { "attention", cases; forward, backward, sliced, images, reference }
+op_tests! { "attention", cases; forward, backward, sliced, images, orders, reference }
 
 /// What the written order, or `choice`, takes on a discrete GPU with or without f16.
 fn chosen(f16: bool, [positions, c]: [usize; 2], choice: Choice) -> Chosen {
@@ -110,21 +108,21 @@ fn reasons<'a>(chosen: &'a Chosen, class: &str) -> Vec<&'a str> {
 
 #[test]
 fn f16_is_taken_by_name_only() {
-    let by_order = chosen(true, [256, 64], Choice::Heuristic);
-    assert_eq!((by_order.class, by_order.variant.as_str()), ("scores", "tile64"));
+    let by_order = chosen(true, [256, 64], Choice::Written);
+    assert_eq!((by_order.class, by_order.variant.as_str()), (Class::Scores, "tile64"));
     let half = reasons(&by_order, "half scores");
     assert!(half.len() == 2 && half.iter().all(|why| why.contains("rounds to f16")), "{half:?}");
     let cooperative = reasons(&by_order, "cooperative scores");
     assert!(cooperative.len() == 1 && cooperative[0].contains("no cooperative matrices"), "{cooperative:?}");
-    let named = |f16, sizes| chosen(f16, sizes, Choice::Classes(vec!["half".into()]));
-    assert_eq!(named(true, [256, 64]).class, "half");
+    let named = |f16, sizes| chosen(f16, sizes, Choice::Classes(vec![Class::Half]));
+    assert_eq!(named(true, [256, 64]).class, Class::Half);
     // Neither a device without f16 nor sizes that do not come in fours have it.
     let without = named(false, [256, 64]);
-    assert_eq!(without.class, "scores");
+    assert_eq!(without.class, Class::Scores);
     assert!(reasons(&without, "half").iter().all(|why| why.contains("no f16")), "{:?}", without.rivals);
     for sizes in [[255, 64], [256, 63]] {
         let odd = named(true, sizes);
-        assert!(odd.class == "scores" && reasons(&odd, "half").is_empty(), "{:?}", odd.rivals);
+        assert!(odd.class == Class::Scores && reasons(&odd, "half").is_empty(), "{:?}", odd.rivals);
     }
 }
 
@@ -132,8 +130,8 @@ fn f16_is_taken_by_name_only() {
 fn what_every_device_has_stands_last() {
     for sizes in [[256, 64], [255, 63]] {
         for f16 in [false, true] {
-            let last = Choice::Pick(Arc::new(|_: &str, _: &_, candidates: &[_]| candidates.len() - 1));
-            assert_eq!(chosen(f16, sizes, last).class, "online");
+            let last = Choice::LAST;
+            assert_eq!(chosen(f16, sizes, last).class, Class::Online);
         }
     }
 }

@@ -6,6 +6,7 @@ mod files;
 mod goldens;
 mod mistakes;
 mod models;
+mod resume;
 mod seeds;
 mod train;
 mod weights;

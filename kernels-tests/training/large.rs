@@ -29,7 +29,7 @@ fn one_image_of_the_largest_networks_takes_at_most_8_gib() {
             seed: 1,
             recorded_noise: false,
             recompute: false,
-            choice: Choice::Heuristic,
+            choice: Choice::Written,
         };
         let kept = StepDraft::new(&gpu, &network, &settings).unwrap().memory();
         settings.recompute = true;

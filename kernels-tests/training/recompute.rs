@@ -20,7 +20,7 @@ fn step(gpu: &Gpu, config: &Config, recompute: bool) -> (Vec<u32>, u64) {
         seed: 7,
         recorded_noise: false,
         recompute,
-        choice: Choice::Heuristic,
+        choice: Choice::Written,
     };
     let draft = StepDraft::new(gpu, &network, &settings).unwrap();
     let mut step = draft.build(gpu).unwrap();

@@ -7,10 +7,6 @@ struct Params {
     origin: vec4<u32>,
     positions: u32,
     channels: u32,
-    // Elements E from row to row of q, k and v, and where k and v begin in one.
-    line: u32,
-    k_first: u32,
-    v_first: u32,
     scale: f32,
 }
 
@@ -29,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = (group.x + p.origin.x) * 16u + lane / 16u;
     let own = lane % 16u;
     let block = (group.y + p.origin.y) * 64u;
-    let query = (image + min(row, p.positions - 1u)) * p.line;
+    let query = (image + min(row, p.positions - 1u)) * p.channels;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
     var sum$u = E(0.0);
@@ -38,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var total = 0.0;
     for (var first = 0u; first < p.positions; first += 16u) {
         let key = first + own;
-        let line = p.k_first + (image + min(key, p.positions - 1u)) * p.line;
+        let line = (image + min(key, p.positions - 1u)) * p.channels;
         var product = E(0.0);
         for (var i = 0u; i < p.channels; i++) {
             product += q[query + i] * k[line + i];
@@ -69,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var j = 0u; j < 16u; j++) {
             let w = tile[lane - own + j];
-            let value = p.v_first + (image + min(first + j, p.positions - 1u)) * p.line;
+            let value = (image + min(first + j, p.positions - 1u)) * p.channels;
             total += w;
 //!for u in 0..4
             sum$u += w * v[value + channel$u];

@@ -1,4 +1,4 @@
-// grad_k (WANT_K) and grad_v (WANT_V) of attention, written with `=`, in JOINED into one tensor; probabilities are computed again, block by block of queries.
+// grad_k (WANT_K) and grad_v (WANT_V) of attention, written with `=`; probabilities are computed again, block by block of queries.
 // q, k, v, grad_y, grad_k, grad_v: n images of `positions` rows of `channels` elements E; lse, delta: one number a position.
 // grad_v_j = Σ_i p_ij·grad_y_i; grad_k_j = scale·Σ_i p_ij·(grad_y_i·v_j − delta_i)·q_i (Dao et al. 2022, Algorithm 4).
 // A workgroup owns 16 keys by 64 elements E of the gradients, an invocation one key by 4 E; each block of 16 queries is one score each.
@@ -7,10 +7,6 @@ struct Params {
     origin: vec4<u32>,
     positions: u32,
     channels: u32,
-    // Elements E from row to row of q, k and v, and where k and v begin in one.
-    line: u32,
-    k_first: u32,
-    v_first: u32,
     scale: f32,
 }
 
@@ -20,10 +16,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> grad_y: array<E>;
 @group(0) @binding(4) var<storage, read> lse: array<f32>;
 @group(0) @binding(5) var<storage, read> delta: array<f32>;
-//!if JOINED
-@group(0) @binding(6) var<storage, read_write> joined: array<E>;
-@group(0) @binding(7) var<uniform> p: Params;
-//!else
 //!if WANT_K
 @group(0) @binding(6) var<storage, read_write> grad_k: array<E>;
 //!end
@@ -31,7 +23,6 @@ struct Params {
 @group(0) @binding(6 + WANT_K) var<storage, read_write> grad_v: array<E>;
 //!end
 @group(0) @binding(6 + WANT_K + WANT_V) var<uniform> p: Params;
-//!end
 
 var<workgroup> weights: array<f32, 256>;
 var<workgroup> grads: array<f32, 256>;
@@ -50,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = (group.x + p.origin.x) * 16u + lane / 16u;
     let own = lane % 16u;
     let block = (group.y + p.origin.y) * 64u;
-    let key = (image + min(row, p.positions - 1u)) * p.line;
+    let key = (image + min(row, p.positions - 1u)) * p.channels;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
     var by_k$u = E(0.0);
@@ -59,13 +50,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var first = 0u; first < p.positions; first += 16u) {
         let query = first + own;
         let position = image + min(query, p.positions - 1u);
-        let line = position * p.line;
-        let slopes = position * p.channels;
+        let line = position * p.channels;
         var score = E(0.0);
         var slope = E(0.0);
         for (var i = 0u; i < p.channels; i++) {
-            score += q[line + i] * k[p.k_first + key + i];
-            slope += grad_y[slopes + i] * v[p.v_first + key + i];
+            score += q[line + i] * k[key + i];
+            slope += grad_y[line + i] * v[key + i];
         }
         let weight = select(0.0, exp(p.scale * across(score) - lse[position]), query < p.positions);
         weights[lane] = weight;
@@ -77,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let g = grads[lane - own + j];
             let other = image + min(first + j, p.positions - 1u);
 //!for u in 0..4
-            by_k$u += g * q[other * p.line + channel$u];
+            by_k$u += g * q[other * p.channels + channel$u];
             by_v$u += w * grad_y[other * p.channels + channel$u];
 //!end
         }
@@ -89,16 +79,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 //!for u in 0..4
     if block + own + ${u}u * 16u < p.channels {
-//!if JOINED
-        joined[p.k_first + key + channel$u] = by_k$u;
-        joined[p.v_first + key + channel$u] = by_v$u;
-//!else
 //!if WANT_K
         grad_k[key + channel$u] = by_k$u;
 //!end
 //!if WANT_V
         grad_v[key + channel$u] = by_v$u;
-//!end
 //!end
     }
 //!end

@@ -7,10 +7,6 @@ struct Params {
     origin: vec4<u32>,
     positions: u32,
     channels: u32,
-    // Elements E from row to row of q, k and v, and where k and v begin in one.
-    line: u32,
-    k_first: u32,
-    v_first: u32,
     scale: f32,
 }
 
@@ -40,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let own = lane % 16u;
     let block = (group.y + p.origin.y) * 64u;
     let position = image + min(row, p.positions - 1u);
-    let query = position * p.line;
+    let query = position * p.channels;
     let slopes = position * p.channels;
 //!for u in 0..4
     let channel$u = min(block + own + ${u}u * 16u, p.channels - 1u);
@@ -48,12 +44,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
     for (var first = 0u; first < p.positions; first += 16u) {
         let key = first + own;
-        let line = (image + min(key, p.positions - 1u)) * p.line;
+        let line = (image + min(key, p.positions - 1u)) * p.channels;
         var score = E(0.0);
         var slope = E(0.0);
         for (var i = 0u; i < p.channels; i++) {
-            score += q[query + i] * k[p.k_first + line + i];
-            slope += grad_y[slopes + i] * v[p.v_first + line + i];
+            score += q[query + i] * k[line + i];
+            slope += grad_y[slopes + i] * v[line + i];
         }
         let weight = exp(p.scale * across(score) - lse[position]);
         let grad = p.scale * weight * (across(slope) - delta[position]);
@@ -62,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var j = 0u; j < 16u; j++) {
             let g = tile[lane - own + j];
-            let other = p.k_first + (image + min(first + j, p.positions - 1u)) * p.line;
+            let other = (image + min(first + j, p.positions - 1u)) * p.channels;
 //!for u in 0..4
             sum$u += g * k[other + channel$u];
 //!end

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Choice, Chosen, Draft, DraftOptions, Graph, Plan, Resources, Value};
+use crate::graph::{Chosen, Draft, DraftOptions, Graph, Kernels, Plan, Resources, Value};
 use crate::nn::Manifest;
 use crate::nn::trace::{FIXED, WEIGHTS};
 use crate::random::Stream;
@@ -133,9 +133,12 @@ impl Workload {
     ///
     /// # Errors
     /// As [`Draft::new`] and [`Draft::build`].
-    pub fn build(&self, gpu: &Gpu, choice: Choice) -> Result<Built> {
-        let options = DraftOptions { choice, ..DraftOptions::default() };
-        let draft = Draft::new(&self.graph, &self.outputs, gpu.capabilities(), options)?;
+    pub fn build(&self, gpu: &Gpu, kernels: &Kernels) -> Result<Built> {
+        let options = DraftOptions { choice: kernels.choice.clone(), ..DraftOptions::default() };
+        let mut draft = Draft::new(&self.graph, &self.outputs, gpu.capabilities(), options)?;
+        if let Some(tuner) = &kernels.tuner {
+            draft = tuner.tuned(&draft)?;
+        }
         let plan = draft.build(gpu, Resources::new())?;
         for (value, data) in self.inputs.iter().filter(|(value, _)| plan.uses(*value)) {
             match data {
@@ -231,7 +234,7 @@ impl Built {
     /// Classes and variants of the kernels that had a rival, with how often each is used.
     pub fn kernels(&self) -> Vec<String> {
         let rivalled = self.chosen.iter().filter(|c| c.of > 1);
-        counted(rivalled.map(|c| format!("{} {}", c.class, c.variant).trim_end().to_owned()))
+        counted(rivalled.map(|c| c.name()))
     }
 
     /// Classes and variants that were not chosen, each with its reason and how often it was passed by.
@@ -258,7 +261,7 @@ fn counted(texts: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 type Make = dyn Fn(usize) -> Result<Workload> + Send + Sync;
-type MakeStep = dyn Fn(&Gpu, usize, Choice) -> Result<Built> + Send + Sync;
+type MakeStep = dyn Fn(&Gpu, usize, &Kernels) -> Result<Built> + Send + Sync;
 
 #[derive(Clone)]
 enum Subject {
@@ -300,7 +303,7 @@ impl Case {
         name: &'static str,
         shape: impl Into<String>,
         batch: usize,
-        make: impl Fn(&Gpu, usize, Choice) -> Result<Built> + Send + Sync + 'static,
+        make: impl Fn(&Gpu, usize, &Kernels) -> Result<Built> + Send + Sync + 'static,
     ) -> Self {
         let subject = Subject::Step(Arc::new(make));
         Self {
@@ -337,10 +340,10 @@ impl Case {
     ///
     /// # Errors
     /// What tracing and building say: [`crate::Error::Limit`] where it does not fit the device.
-    pub fn build(&self, gpu: &Gpu, n: usize, choice: Choice) -> Result<Built> {
+    pub fn build(&self, gpu: &Gpu, n: usize, kernels: &Kernels) -> Result<Built> {
         match &self.subject {
-            Subject::Graph(make) => make(n)?.build(gpu, choice),
-            Subject::Step(make) => make(gpu, n, choice),
+            Subject::Graph(make) => make(n)?.build(gpu, kernels),
+            Subject::Step(make) => make(gpu, n, kernels),
         }
     }
 }

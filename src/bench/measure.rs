@@ -1,6 +1,5 @@
 //! Checking, then timing.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,7 +9,7 @@ use super::peaks::Peaks;
 use super::trace::Slice;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::Choice;
+use crate::graph::{Choice, Kernels};
 
 /// What one count of the clock should span, so that a submission's own cost is small in it.
 const SPAN: Duration = Duration::from_millis(50);
@@ -77,17 +76,17 @@ pub struct Measurement {
 pub struct Bench {
     gpu: Gpu,
     peaks: Peaks,
-    choice: Choice,
+    kernels: Kernels,
     counts: usize,
 }
 
 impl Bench {
-    /// Measures the peaks; every case will be counted at least `counts` times and built by `choice`.
+    /// Measures the peaks; every case will be counted at least `counts` times and built by `kernels`.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn new(gpu: &Gpu, choice: Choice, counts: usize) -> Result<Self> {
-        Ok(Self { gpu: gpu.clone(), peaks: Peaks::measure(gpu)?, choice, counts: counts.max(1) })
+    pub fn new(gpu: &Gpu, kernels: Kernels, counts: usize) -> Result<Self> {
+        Ok(Self { gpu: gpu.clone(), peaks: Peaks::measure(gpu)?, kernels, counts: counts.max(1) })
     }
 
     /// The peaks.
@@ -106,7 +105,7 @@ impl Bench {
     /// # Errors
     /// [`Error::Disagreement`], [`Error::NonFinite`]; what building says.
     pub fn checked(&self, case: &Case) -> Result<(Built, Option<f64>)> {
-        let mut built = case.build(&self.gpu, case.batch, self.choice.clone())?;
+        let mut built = case.build(&self.gpu, case.batch, &self.kernels)?;
         let results = built.first()?;
         if results.iter().flatten().any(|v| !v.is_finite()) {
             return Err(Error::NonFinite { tensor: case.to_string(), step: 1 });
@@ -114,11 +113,10 @@ impl Bench {
         if built.chosen.iter().all(|c| c.of < 2) {
             return Ok((built, None));
         }
-        let plainest = Choice::Pick(Arc::new(|_, _, candidates| candidates.len() - 1));
-        let plain = case.build(&self.gpu, 1, plainest)?.first()?;
+        let plain = case.build(&self.gpu, 1, &Choice::LAST.into())?.first()?;
         let results = match built.per_image || case.batch == 1 {
             true => results,
-            false => case.build(&self.gpu, 1, self.choice.clone())?.first()?,
+            false => case.build(&self.gpu, 1, &self.kernels)?.first()?,
         };
         let error = results.iter().zip(&plain).map(|(got, plain)| difference(got, plain)).fold(0.0, f64::max);
         let tolerance = case.group.tolerance(built.is_reduced());
@@ -210,7 +208,7 @@ impl Bench {
     /// # Errors
     /// What building says.
     pub fn slices(&self, case: &Case) -> Result<Vec<Slice>> {
-        let mut built = case.build(&self.gpu, case.batch, self.choice.clone())?;
+        let mut built = case.build(&self.gpu, case.batch, &self.kernels)?;
         built.first()?;
         // Compiled, then cut by measured times, then taken.
         built.plan().slices()?;

@@ -3,7 +3,7 @@
 use super::case::{Built, Data, Workload, numbers};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Choice, Graph};
+use crate::graph::{Graph, Kernels};
 use crate::models::{self, Config, Network, presets};
 use crate::nn::Trace;
 use crate::nn::trace::WEIGHTS;
@@ -80,7 +80,7 @@ pub(super) fn predictor_corrector(preset: &str, n: usize) -> Result<Workload> {
 }
 
 /// One training step, which has run once.
-pub(super) fn training(gpu: &Gpu, preset: &str, n: usize, choice: Choice) -> Result<Built> {
+pub(super) fn training(gpu: &Gpu, preset: &str, n: usize, kernels: &Kernels) -> Result<Built> {
     let (config, network) = open(preset)?;
     let shape = image_shape(&config, n);
     let settings = StepSettings {
@@ -91,9 +91,12 @@ pub(super) fn training(gpu: &Gpu, preset: &str, n: usize, choice: Choice) -> Res
         seed: 7,
         recorded_noise: false,
         recompute: false,
-        choice,
+        choice: kernels.choice.clone(),
     };
-    let draft = StepDraft::new(gpu, &network, &settings)?;
+    let mut draft = StepDraft::new(gpu, &network, &settings)?;
+    if let Some(tuner) = &kernels.tuner {
+        draft = draft.map_drafts(|draft| tuner.tuned(draft))?;
+    }
     let mut step = draft.build(gpu)?;
     step.state().initialise(Trainable::manifest(&network), 7)?;
     let objective = Objective::of(&config)?;

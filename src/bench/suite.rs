@@ -64,7 +64,7 @@ pub fn suite() -> Vec<Case> {
         cases.push(one(Case::new(Group::Model, "forward", NCSNPP, n, |n| step::forward(NCSNPP, n))));
     }
     for n in [4, 128] {
-        let make = |gpu: &_, n, choice| step::training(gpu, NCSNPP, n, choice);
+        let make = |gpu: &_, n, kernels: &_| step::training(gpu, NCSNPP, n, kernels);
         cases.push(Case::step("training step", NCSNPP, n, make).on_hardware(n == 128));
     }
     for n in [8, 128] {

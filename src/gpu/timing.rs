@@ -1,6 +1,6 @@
 //! Times that the device takes itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::buffer::Binding;
 use super::device::Gpu;
@@ -32,6 +32,19 @@ impl Gpu {
             })
         };
         Some(Stopwatch { sets: (0..pairs).step_by(PAIRS).map(set).collect(), pairs })
+    }
+
+    /// What an empty submission takes, by the processor's clock: the shortest of three, with nothing else under way.
+    pub fn submission_time(&self) -> Result<Duration> {
+        self.wait()?;
+        let mut shortest = Duration::MAX;
+        for _ in 0..3 {
+            let start = Instant::now();
+            self.submit([])?;
+            self.wait()?;
+            shortest = shortest.min(start.elapsed());
+        }
+        Ok(shortest)
     }
 
     /// [`Gpu::submit`] between the stamps of pair `pair`.

@@ -1,5 +1,6 @@
 //! What a kernel multiplies: f32, or operands rounded to f16.
 
+use super::class::Class;
 use crate::gpu::Capabilities;
 
 /// What the operands of a kernel's products are. All sums are f32, and so is everything between ops.
@@ -16,10 +17,10 @@ pub enum Arithmetic {
 
 impl Arithmetic {
     /// What kernels of a class multiply where the device can: f32 but for `half` and `cooperative`.
-    pub fn of_class(class: &str, device: &Capabilities) -> Self {
+    pub fn of_class(class: Class, device: &Capabilities) -> Self {
         let asked = match class {
-            "half" => Self::Half,
-            "cooperative" => Self::Cooperative(device.cooperative.unwrap_or(16)),
+            Class::Half => Self::Half,
+            Class::Cooperative => Self::Cooperative(device.cooperative.unwrap_or(16)),
             _ => Self::Single,
         };
         if asked.lacking(device).is_none() { asked } else { Self::Single }

@@ -3,33 +3,33 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::op::Node;
-use super::trace::{Graph, NodeInfo, Value};
+use super::trace::{Graph, Node, NodeInfo, Value};
 use crate::error::{Error, Result};
 
 /// Appends the sum of two values of one shape.
 pub type Sum = fn(&mut Graph, Value, Value) -> Result<Value>;
 
-/// The segment that was computed again last, and the second of each of its values.
+/// The block that was recomputed last, and the second copy of each of its values.
 #[derive(Default)]
-struct Again {
-    segment: Option<Range<usize>>,
+struct Recomputed {
+    block: Option<Range<usize>>,
     values: HashMap<Value, Value>,
 }
 
-impl Again {
-    fn of(&self, values: &[Value]) -> Vec<Value> {
+impl Recomputed {
+    /// `values`, with the second copy in place of the first where there is one.
+    fn in_place_of(&self, values: &[Value]) -> Vec<Value> {
         values.iter().map(|v| self.values.get(v).copied().unwrap_or(*v)).collect()
     }
 }
 
 impl Graph {
     /// Appends the gradient of `Σ seed·value` over `seeds` (value, seed) by each value of `wrt`; nothing is appended for any other.
-    /// `None` where nothing depends on the value. Gradients that meet are added by `sum`, since this room knows no op.
+    /// `None` where nothing depends on the value. Gradients that meet are added by `sum`, since this module knows no op.
     ///
-    /// With `recompute`, what the backward pass of a segment ([`Graph::enter_segment`]) needs from inside it is computed a second time right
+    /// With `recompute`, what the backward pass of a block ([`Graph::enter_block`]) needs from inside it is computed a second time right
     /// before, by the same ops from the same values: the gradients keep their bits, and between the passes only what crosses the borders of
-    /// segments is alive (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    /// blocks is alive (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     ///
     /// # Errors
     /// [`Error::Shape`] when a seed has not its value's shape.
@@ -50,7 +50,7 @@ impl Graph {
             }
             self.accumulate(&mut grads, value, seed, sum)?;
         }
-        let mut again = Again::default();
+        let mut recomputed = Recomputed::default();
         for index in (0..traced).rev() {
             let node = self.nodes[index].clone();
             if !node.outputs.iter().any(|v| needed.contains(v)) {
@@ -62,9 +62,10 @@ impl Graph {
             }
             let needs: Vec<bool> = node.inputs.iter().map(|v| needed.contains(v)).collect();
             if recompute {
-                self.repeat(index, &mut again);
+                self.repeat(index, &mut recomputed);
             }
-            let [inputs, outputs] = [&node.inputs, &node.outputs].map(|values| again.of(values));
+            let [inputs, outputs] =
+                [&node.inputs, &node.outputs].map(|values| recomputed.in_place_of(values));
             let view = Node { inputs: &inputs, outputs: &outputs };
             let scope = format!("{}.grad", node.scope);
             let computed = self.scoped(&scope, |g| node.op.backward(g, view, &upstream, &needs))?;
@@ -77,15 +78,18 @@ impl Graph {
         Ok(wrt.iter().map(|v| grads.get(v).copied()).collect())
     }
 
-    /// Appends the ops of the segment around node `index` once more, unless they are the last that were repeated. Those whose results
+    /// Appends the ops of the block around node `index` once more, unless they are the last that were repeated. Those whose results
     /// nobody asks for are left out of a draft, as any op is.
-    fn repeat(&mut self, index: usize, again: &mut Again) {
-        let Some(segment) = self.segments.iter().find(|s| s.contains(&index)).cloned() else { return };
-        if again.segment.as_ref() == Some(&segment) {
+    fn repeat(&mut self, index: usize, recomputed: &mut Recomputed) {
+        // Blocks stand in order and do not overlap.
+        let after = self.blocks.partition_point(|block| block.start <= index);
+        let block = after.checked_sub(1).map(|at| self.blocks[at].clone());
+        let Some(block) = block.filter(|block| block.contains(&index)) else { return };
+        if recomputed.block.as_ref() == Some(&block) {
             return;
         }
-        again.values.clear();
-        let nodes = self.nodes[segment.clone()].to_vec();
+        recomputed.values.clear();
+        let nodes = self.nodes[block.clone()].to_vec();
         for node in nodes {
             // What an op writes to memory that stays is written once.
             if !node.op.mutates().is_empty() {
@@ -93,11 +97,16 @@ impl Graph {
             }
             let outputs: Vec<Value> =
                 node.outputs.iter().map(|&v| self.temporary_like(v, ".again")).collect();
-            again.values.extend(node.outputs.iter().copied().zip(outputs.iter().copied()));
+            recomputed.values.extend(node.outputs.iter().copied().zip(outputs.iter().copied()));
             let scope = format!("{}.again", node.scope);
-            self.nodes.push(NodeInfo { op: node.op, inputs: again.of(&node.inputs), outputs, scope });
+            self.nodes.push(NodeInfo {
+                op: node.op,
+                inputs: recomputed.in_place_of(&node.inputs),
+                outputs,
+                scope,
+            });
         }
-        again.segment = Some(segment);
+        recomputed.block = Some(block);
     }
 
     fn accumulate(

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::{Draft, Place, Placed};
+use super::draft::{Draft, LocatedLaunch, Location};
 use super::guards::Guards;
 use super::memory::Memory;
 use super::parameters::{ParameterLayout, ParameterSet};
-use super::schedule::{DISPATCH_BUDGET, Item, Measured, Schedule};
+use super::replay::Replayer;
+use super::schedule::BoundLaunch;
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
 use crate::gpu::{Binding, Buffer, Gpu};
@@ -42,24 +43,14 @@ impl Resources {
 /// A graph on a device, ready to replay: only the contents of input buffers change.
 #[derive(Debug)]
 pub struct Plan {
-    pub(super) gpu: Gpu,
+    gpu: Gpu,
     graph: Graph,
     memory: Memory,
-    places: HashMap<Value, Place>,
+    locations: HashMap<Value, Location>,
     shared: Vec<Buffer>,
     external: HashMap<Value, Binding>,
     sets: HashMap<String, ParameterSet>,
-    pub(super) uniforms: Buffer,
-    pub(super) uniform_slot: u64,
-    pub(super) uniform_slots: usize,
-    pub(super) prepare: Vec<Item>,
-    pub(super) step: Vec<Item>,
-    pub(super) prepare_schedule: Schedule,
-    pub(super) schedule: Schedule,
-    pub(super) times: Vec<Duration>,
-    pub(super) measured: Measured,
-    pub(super) prepared: bool,
-    pub(super) budget: Duration,
+    replayer: Replayer,
     guards: Guards,
 }
 
@@ -76,42 +67,37 @@ impl Draft {
         let prepared = guards.scratch(gpu, "prepared", &self.prepared)?;
         let Resources { mut sets, bindings: mut external } = resources;
         self.allocate_sets(gpu, &mut sets)?;
-        for (&value, place) in &self.values {
-            if matches!(place, Place::External(_)) {
+        for (&value, location) in &self.locations {
+            if matches!(location, Location::External(_)) {
                 self.allocate_external(gpu, value, &mut external, &mut guards)?;
             }
         }
-        let alignment = gpu.capabilities().uniform_alignment;
-        let widest = self.prepare.iter().chain(&self.step).map(|l| 4 * l.uniform.len() as u64 + 16);
-        let uniform_slot = widest.max().unwrap_or(16).next_multiple_of(alignment);
-        let uniforms = gpu.uniform_buffer("uniforms", uniform_slot * self.uniform_slots as u64)?;
-
-        let find = |place: &Place| -> Result<Binding> {
-            match place {
-                Place::Shared { buffer, bytes } => {
+        let find = |location: &Location| -> Result<Binding> {
+            match location {
+                Location::Shared { buffer, bytes } => {
                     Ok(guards.view(Binding { buffer: shared[*buffer].clone(), offset: 0, size: *bytes }))
                 }
-                Place::Prepared(i) => Ok(prepared[*i].whole()),
+                Location::Prepared(i) => Ok(prepared[*i].whole()),
                 // bug: every external value was allocated above.
-                Place::External(value) => Ok(guards.view(external[value].clone())),
-                Place::Slot { set, name } => {
+                Location::External(value) => Ok(guards.view(external[value].clone())),
+                Location::Slot { set, name } => {
                     sets.get(set).and_then(|s| s.binding(name)).ok_or_else(|| missing(set, name))
                 }
-                Place::Segment { set, index } => sets
+                Location::Segment { set, index } => sets
                     .get(set)
                     .and_then(|s| s.segment(*index))
                     .ok_or_else(|| missing(set, &index.to_string())),
             }
         };
         let mut pipelines = pipelines.into_iter();
-        let mut items = |launches: &[Placed]| -> Result<Vec<Item>> {
+        let mut bound = |launches: &[LocatedLaunch]| -> Result<Vec<BoundLaunch>> {
             launches
                 .iter()
                 .zip(pipelines.by_ref())
                 .map(|(launch, pipeline)| {
-                    Ok(Item {
+                    Ok(BoundLaunch {
                         pipeline,
-                        bindings: launch.places.iter().map(find).collect::<Result<_>>()?,
+                        bindings: launch.locations.iter().map(find).collect::<Result<_>>()?,
                         uniform: launch.uniform.iter().map(|(_, value)| value.bits()).collect(),
                         grid: launch.grid,
                         flops: launch.flops,
@@ -120,32 +106,20 @@ impl Draft {
                 })
                 .collect()
         };
-        let prepare = items(&self.prepare)?;
-        let step = items(&self.step)?;
-        let mut plan = Plan {
+        let (prepare, step) = (bound(&self.prepare)?, bound(&self.step)?);
+        let replayer = Replayer::new(gpu, &prepare, step, self.uniform_slots)?;
+        guards.fill(gpu)?;
+        Ok(Plan {
             gpu: gpu.clone(),
             graph: self.graph.clone(),
             memory: self.memory(),
-            places: self.values.clone(),
+            locations: self.locations.clone(),
+            shared,
             external,
             sets,
-            uniforms,
-            uniform_slot,
-            uniform_slots: self.uniform_slots,
-            prepare,
-            step,
-            prepare_schedule: Schedule::default(),
-            schedule: Schedule::default(),
-            times: Vec::new(),
-            measured: Measured::Nothing,
-            prepared: false,
-            budget: DISPATCH_BUDGET,
+            replayer,
             guards,
-            shared,
-        };
-        plan.guards.fill(gpu)?;
-        plan.schedule_by_estimate()?;
-        Ok(plan)
+        })
     }
 
     /// Sets that the caller did not give are laid out in the order in which the graph asked for their tensors.
@@ -216,7 +190,71 @@ impl Plan {
 
     /// Dispatches of one step.
     pub fn dispatches(&self) -> usize {
-        self.schedule.dispatches.len()
+        self.replayer.dispatches()
+    }
+
+    /// Replays the step once.
+    ///
+    /// # Errors
+    /// As [`Plan::replay`].
+    pub fn run(&mut self) -> Result<()> {
+        self.replay(1)
+    }
+
+    /// Replays the step `count` times and returns when the last one is submitted; nothing is read back in between.
+    ///
+    /// # Errors
+    /// What the device reported: [`Error::DeviceLost`], [`Error::OutOfMemory`], [`Error::Validation`].
+    pub fn replay(&mut self, count: usize) -> Result<()> {
+        self.replayer.replay(count)
+    }
+
+    /// [`Plan::run`] for whoever waits long: `watch` hears, whenever a submission has ended, the share of the step's operations that
+    /// are done. At most three submissions are still under way when it returns.
+    ///
+    /// # Errors
+    /// As [`Plan::replay`].
+    pub fn run_watched(&mut self, watch: &mut dyn FnMut(f64)) -> Result<()> {
+        self.replayer.run_watched(watch)
+    }
+
+    /// Cuts every dispatch that takes longer than `budget` when measured. Shorter than the default only in tests.
+    pub fn set_dispatch_budget(&mut self, budget: Duration) {
+        self.replayer.set_dispatch_budget(budget);
+    }
+
+    /// Replays once, each launch by itself, and returns (label, time, FLOPs) in order.
+    ///
+    /// # Errors
+    /// As [`Plan::replay`].
+    pub fn profile(&mut self) -> Result<Vec<(String, Duration, f64)>> {
+        self.replayer.slices()?;
+        Ok(self.replayer.profile())
+    }
+
+    /// Replays once, each dispatch by itself, and returns (label, time, FLOPs) of each in order: a launch that was cut has several.
+    ///
+    /// The times are the device's own stamps where it has them, else the processor's, an empty submission's taken off.
+    ///
+    /// # Errors
+    /// As [`Plan::replay`].
+    pub fn slices(&mut self) -> Result<Vec<(String, Duration, f64)>> {
+        let slices = self.replayer.slices()?;
+        Ok(self.replayer.labelled(slices))
+    }
+
+    /// Replays `count` times and returns the time of one replay: by the device's stamps around each submission where it has them,
+    /// else by the processor's clock around all of them.
+    ///
+    /// # Errors
+    /// As [`Plan::replay`].
+    pub fn time(&mut self, count: usize) -> Result<Duration> {
+        self.replayer.time(count)
+    }
+
+    /// The longest submission by the measured times of its dispatches.
+    pub fn longest_submission(&self) -> Duration {
+        self.replayer.longest_submission()
     }
 
     /// The memory of an input, state or output.
@@ -224,14 +262,14 @@ impl Plan {
     /// # Errors
     /// [`Error::UnknownName`] when the plan keeps no such value.
     pub fn binding(&self, value: Value) -> Result<Binding> {
-        let kept = match self.places.get(&value) {
-            Some(Place::Shared { buffer, bytes }) => {
+        let kept = match self.locations.get(&value) {
+            Some(Location::Shared { buffer, bytes }) => {
                 Some(Binding { buffer: self.shared[*buffer].clone(), offset: 0, size: *bytes })
             }
-            Some(Place::External(_)) => self.external.get(&value).cloned(),
-            Some(Place::Slot { set, name }) => self.sets.get(set).and_then(|s| s.binding(name)),
-            Some(Place::Segment { set, index }) => self.sets.get(set).and_then(|s| s.segment(*index)),
-            Some(Place::Prepared(_)) | None => None,
+            Some(Location::External(_)) => self.external.get(&value).cloned(),
+            Some(Location::Slot { set, name }) => self.sets.get(set).and_then(|s| s.binding(name)),
+            Some(Location::Segment { set, index }) => self.sets.get(set).and_then(|s| s.segment(*index)),
+            Some(Location::Prepared(_)) | None => None,
         };
         kept.ok_or_else(|| Error::UnknownName {
             kind: "value of the plan",
@@ -242,7 +280,7 @@ impl Plan {
 
     /// True when the plan reads or keeps `value`: an input that nothing uses has no memory.
     pub fn uses(&self, value: Value) -> bool {
-        self.places.contains_key(&value)
+        self.locations.contains_key(&value)
     }
 
     fn write_bytes(&self, value: Value, bytes: &[u8]) -> Result<()> {
@@ -281,7 +319,7 @@ impl Plan {
 
     /// Says that parameters have been written: packed copies are made again before the next step.
     pub fn parameters_changed(&mut self) {
-        self.prepared = false;
+        self.replayer.parameters_changed();
     }
 
     /// Says whether the guard zones are untouched; true when the draft asked for none.
@@ -292,7 +330,7 @@ impl Plan {
     /// Where the draft asked for guards: makes temporaries, workspaces and packed weights NaN again, so that the next replay shows
     /// whatever it reads without having written it.
     pub fn poison(&mut self) -> Result<()> {
-        self.prepared = false;
+        self.replayer.parameters_changed();
         self.guards.fill(&self.gpu)
     }
 }

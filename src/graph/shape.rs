@@ -92,3 +92,19 @@ impl DType {
         4
     }
 }
+
+/// Shape and element type of an operand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tensor {
+    /// The sizes.
+    pub shape: Shape,
+    /// The element type.
+    pub dtype: DType,
+}
+
+impl Tensor {
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> u64 {
+        (self.shape.elements() * self.dtype.bytes()) as u64
+    }
+}

@@ -1,12 +1,18 @@
-//! The graph: values and nodes in order of execution.
+//! The graph: values and nodes in order of execution; and what a node computes, an op.
+//!
+//! Both stand in one file because each names the other: a graph holds ops, and an op appends the ops of its gradient to a graph.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::op::{Io, Op, Tensor};
-use super::shape::{DType, Shape};
+use super::candidate::Candidate;
+use super::io::Io;
+use super::key::OpKey;
+use super::shape::{DType, Shape, Tensor};
 use crate::error::{Error, Result};
+use crate::gpu::Capabilities;
 
 /// A tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,8 +40,8 @@ pub(super) struct ValueInfo {
     pub(super) tensor: Tensor,
     pub(super) kind: Kind,
     pub(super) name: String,
-    /// A result that is written at the place of this named tensor of this set.
-    pub(super) place: Option<(String, String)>,
+    /// Of a result: the parameter set and the name of the tensor whose memory it is written to.
+    pub(super) slot: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,15 +52,82 @@ pub(super) struct NodeInfo {
     pub(super) scope: String,
 }
 
+/// The values around a node, for [`Op::backward`].
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    /// Operands.
+    pub inputs: &'a [Value],
+    /// Results.
+    pub outputs: &'a [Value],
+}
+
+/// An operation on tensors. One op is one file under `ops/`, one folder under `shaders/`, one test and one reference.
+pub trait Op: Debug + Send + Sync {
+    /// The name, which its source file, its folder of shaders and its test share.
+    fn name(&self) -> &'static str;
+
+    /// Its identity: all that [`Op::candidates`] depends on besides the device. An op that lists several candidates states the facts one
+    /// by one; others are known by their fields and the shapes of their operands.
+    fn key(&self, io: &Io) -> OpKey {
+        OpKey::of_tensors(format!("{}.{self:?}", self.name()), io)
+    }
+
+    /// The ways to compute it on a device, in the written order: the first is taken unless another is asked for or known to be faster.
+    /// The sequence of their orders of summation never depends on the number of images; the sequence of candidates of one such order may.
+    /// Never empty: the last one needs no optional feature and takes every shape. A candidate of other [`Arithmetic`](super::Arithmetic)
+    /// than f32 is listed whether the device has it or not, so that the draft can say why it was left out.
+    fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate>;
+
+    /// Appends the ops of the gradient. `grads[i]` is the gradient of output `i`, if anything depends on it; `needs[i]` says
+    /// whether input `i` wants one. Returns one gradient per input, `None` where it is not needed or is zero.
+    ///
+    /// Unless an op says otherwise it stands behind all gradients, as those of samplers, optimizers and backward passes do: there is nothing
+    /// to append, and an error where somebody asks.
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: Node<'_>,
+        grads: &[Option<Value>],
+        needs: &[bool],
+    ) -> Result<Vec<Option<Value>>> {
+        let _ = (graph, node, grads);
+        if needs.contains(&true) {
+            let problem = "a gradient through it was asked for, and it has none";
+            return Err(Error::shape(self.name(), problem, "differentiate by what comes before it"));
+        }
+        Ok(vec![None; needs.len()])
+    }
+
+    /// Inputs that are persistent memory and are written.
+    fn mutates(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The input whose memory output 0 may take over when nothing needs that input afterwards.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// Floating-point operations of the mathematics (direct convolution counted), not of a kernel.
+    fn flops(&self, io: &Io) -> f64 {
+        io.outputs.iter().map(|t| t.shape.elements() as f64).sum()
+    }
+
+    /// Bytes that must be read and written at least.
+    fn bytes(&self, io: &Io) -> f64 {
+        io.inputs.iter().chain(&io.outputs).map(|t| t.bytes() as f64).sum()
+    }
+}
+
 /// Ops in the order in which they run, and the values between them.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     pub(super) values: Vec<ValueInfo>,
     pub(super) nodes: Vec<NodeInfo>,
-    /// Runs of nodes that a backward pass may compute again rather than keep what is inside, in order.
-    pub(super) segments: Vec<Range<usize>>,
-    /// Where the segment begins that is being appended.
-    segment_from: Option<usize>,
+    /// Blocks: runs of nodes that a backward pass may compute again rather than keep what is inside, in order.
+    pub(super) blocks: Vec<Range<usize>>,
+    /// Where the block begins that is being appended.
+    block_from: Option<usize>,
     parameters: HashMap<(String, String), Value>,
     scope: Vec<String>,
 }
@@ -66,7 +139,7 @@ impl Graph {
     }
 
     fn add(&mut self, name: String, tensor: Tensor, kind: Kind) -> Value {
-        self.values.push(ValueInfo { tensor, kind, name, place: None });
+        self.values.push(ValueInfo { tensor, kind, name, slot: None });
         Value(self.values.len() - 1)
     }
 
@@ -137,13 +210,13 @@ impl Graph {
         self.add(format!("{set}.{index}"), Tensor { shape: [elements].into(), dtype: DType::F32 }, kind)
     }
 
-    /// Has `value` written at the place of the tensor `name` of the parameter set `set`, as gradients are.
-    /// Returns false when the value cannot be placed (it is no result of an op, or has a place already): copy it first.
-    pub fn place(&mut self, value: Value, set: &str, name: &str) -> bool {
+    /// Has `value` written to the memory of the tensor `name` of the parameter set `set`, as gradients are.
+    /// Returns false when it cannot be (it is no result of an op, or is written to such a tensor already): copy it first.
+    pub fn write_to_slot(&mut self, value: Value, set: &str, name: &str) -> bool {
         let info = &mut self.values[value.0];
-        let free = matches!(info.kind, Kind::Temporary) && info.place.is_none();
+        let free = matches!(info.kind, Kind::Temporary) && info.slot.is_none();
         if free {
-            info.place = Some((set.into(), name.into()));
+            info.slot = Some((set.into(), name.into()));
         }
         free
     }
@@ -156,7 +229,7 @@ impl Graph {
         outputs: &[(Shape, DType)],
     ) -> Vec<Value> {
         let scope = self.scope.join(".");
-        let name = if scope.is_empty() { op.stem().to_owned() } else { format!("{scope}.{}", op.stem()) };
+        let name = if scope.is_empty() { op.name().to_owned() } else { format!("{scope}.{}", op.name()) };
         let outputs: Vec<Value> = outputs
             .iter()
             .map(|(shape, dtype)| {
@@ -186,18 +259,18 @@ impl Graph {
         result
     }
 
-    /// Opens a segment: the ops up to [`Graph::leave_segment`] are computed again by a backward pass that recomputes. Within an open
-    /// segment nothing happens, and false is returned.
-    pub fn enter_segment(&mut self) -> bool {
-        let opens = self.segment_from.is_none();
-        self.segment_from.get_or_insert(self.nodes.len());
+    /// Opens a block: the ops up to [`Graph::leave_block`] are computed again by a backward pass that recomputes. Within an open block
+    /// nothing happens, and false is returned.
+    pub fn enter_block(&mut self) -> bool {
+        let opens = self.block_from.is_none();
+        self.block_from.get_or_insert(self.nodes.len());
         opens
     }
 
-    /// Closes the segment that [`Graph::enter_segment`] opened, which is what `opened` says.
-    pub fn leave_segment(&mut self, opened: bool) {
-        if opened && let Some(from) = self.segment_from.take() {
-            self.segments.push(from..self.nodes.len());
+    /// Closes the block that [`Graph::enter_block`] opened, which is what `opened` says.
+    pub fn leave_block(&mut self, opened: bool) {
+        if opened && let Some(from) = self.block_from.take() {
+            self.blocks.push(from..self.nodes.len());
         }
     }
 
@@ -244,12 +317,12 @@ impl Graph {
         self.nodes.iter().map(|n| n.op.flops(&self.io(n))).sum()
     }
 
-    /// The same by the stem of the op.
-    pub fn flops_by_stem(&self) -> BTreeMap<&'static str, f64> {
-        let mut by_stem = BTreeMap::new();
+    /// The same by the name of the op.
+    pub fn flops_by_op(&self) -> BTreeMap<&'static str, f64> {
+        let mut by_op = BTreeMap::new();
         for node in &self.nodes {
-            *by_stem.entry(node.op.stem()).or_default() += node.op.flops(&self.io(node));
+            *by_op.entry(node.op.name()).or_default() += node.op.flops(&self.io(node));
         }
-        by_stem
+        by_op
     }
 }

@@ -1,12 +1,17 @@
-//! Chooses kernels by timing them on the device, once per op and shapes, and remembers what was fastest.
+//! Chooses kernels by timing them on the device, once for each op, and remembers what was fastest.
+//!
+//! A tuner stands between a draft and its plan: it takes the ops that a draft lists and gives a table of choices.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::choice::Choice;
-use super::op::{Candidate, Io, Tensor};
+use super::candidate::Candidate;
+use super::choice::{Choice, Choices, Settled};
+use super::class::Class;
+use super::contest;
+use super::draft::{Draft, DraftedOp};
 use super::trial::Trial;
 use crate::error::Result;
 use crate::gpu::{Gpu, TuningCache};
@@ -15,6 +20,8 @@ use crate::gpu::{Gpu, TuningCache};
 const LIGHT: f64 = 1e6;
 /// What all timing of one process may take, unless the caller says otherwise.
 const BUDGET: Duration = Duration::from_secs(60);
+/// What the rounds of one op may take.
+const ROUNDS: Duration = Duration::from_millis(400);
 /// A candidate that took more than `FAR` times what the fastest did, `HOPELESS` ops in a row that had one first choice, is not tried again: on
 /// some drivers its compilation is what tuning takes most of its time for.
 const FAR: f64 = 4.0;
@@ -22,13 +29,13 @@ const HOPELESS: u32 = 2;
 
 /// Times the candidates of heavy ops. Clones share what is known.
 ///
-/// The choice is part of a result's bits. So what is known is keyed by the op, its shapes without the batch size, and its
-/// candidates, and kept on disk for the adapter, its driver and this version of the kernels.
+/// The order of summation is part of a result's bits, so it is chosen once for an op, whatever the number of images; which of its
+/// candidates runs is chosen for each number of images. Both are kept on disk for the adapter, its driver and this version of the kernels.
 #[derive(Clone)]
 pub struct Tuner {
     inner: Arc<Inner>,
     /// Classes that round to f16 and may be chosen all the same.
-    reduced: Vec<String>,
+    reduced: Vec<Class>,
 }
 
 struct Inner {
@@ -38,8 +45,8 @@ struct Inner {
 }
 
 struct State {
-    known: BTreeMap<String, String>,
-    /// How many ops in a row a candidate was far behind, by its name and that of the first choice.
+    known: Choices,
+    /// How many ops in a row a candidate was far behind, by the op, its name and that of the first choice.
     far: BTreeMap<String, u32>,
     /// What is left of the budget.
     left: Duration,
@@ -53,26 +60,50 @@ impl fmt::Debug for Tuner {
     }
 }
 
+/// What the cache holds: an order by the key without the number of images, a candidate by the whole key.
+const ORDER: &str = "order ";
+const MEMBER: &str = "kernel ";
+
+fn from_cache(known: BTreeMap<String, String>) -> Choices {
+    let (mut orders, mut members) = (BTreeMap::new(), BTreeMap::new());
+    for (key, value) in known {
+        if let Some(key) = key.strip_prefix(ORDER) {
+            orders.insert(key.to_owned(), value);
+        } else if let Some(key) = key.strip_prefix(MEMBER) {
+            members.insert(key.to_owned(), value);
+        }
+    }
+    Choices::new(orders, members)
+}
+
+fn to_cache(known: &Choices) -> BTreeMap<String, String> {
+    let prefixed = |prefix: &'static str, map: &BTreeMap<String, String>| {
+        map.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone())).collect::<Vec<_>>()
+    };
+    prefixed(ORDER, known.orders()).into_iter().chain(prefixed(MEMBER, known.members())).collect()
+}
+
 impl Tuner {
     /// Begins with what is known of the device from earlier.
     pub fn new(gpu: &Gpu) -> Self {
         Self::with_budget(gpu, BUDGET)
     }
 
-    /// The same; timing ends when it has taken `budget`, and what is not known then is chosen by the heuristic.
+    /// The same; timing ends when it has taken `budget`, and what is not known then is chosen by the written order.
     pub fn with_budget(gpu: &Gpu, budget: Duration) -> Self {
         Self::with_cache(gpu, budget, TuningCache::of(gpu))
     }
 
     fn with_cache(gpu: &Gpu, budget: Duration, cache: TuningCache) -> Self {
-        let state = State { known: cache.load(), far: BTreeMap::new(), left: budget, timed: 0 };
+        let known = from_cache(cache.load());
+        let state = State { known, far: BTreeMap::new(), left: budget, timed: 0 };
         let inner = Inner { gpu: gpu.clone(), cache, state: Mutex::new(state) };
         Self { inner: Arc::new(inner), reduced: Vec::new() }
     }
 
     /// Times, of the candidates that round to f16, those of these classes too. Unless asked for they are not even timed.
-    pub fn with_reduced(mut self, classes: &[&str]) -> Self {
-        self.reduced = classes.iter().map(ToString::to_string).collect();
+    pub fn with_reduced(mut self, classes: &[Class]) -> Self {
+        self.reduced = classes.to_vec();
         self
     }
 
@@ -81,127 +112,166 @@ impl Tuner {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner).timed
     }
 
-    /// Chooses what is known to be fastest, else times. An op that cannot be timed is chosen by the heuristic.
-    pub fn choice(&self) -> Choice {
-        let (inner, reduced) = (Arc::clone(&self.inner), self.reduced.clone());
-        Choice::Pick(Arc::new(move |stem, io, candidates| {
-            let may = |c: &Candidate| !c.arithmetic.is_reduced() || reduced.iter().any(|r| r == c.class);
-            let all: Vec<(usize, &Candidate)> =
-                candidates.iter().enumerate().filter(|(_, c)| may(c)).collect();
-            let (places, usable): (Vec<usize>, Vec<&Candidate>) = all.into_iter().unzip();
-            places.get(inner.pick(stem, io, &usable)).copied().unwrap_or(0)
-        }))
+    /// Choices for the ops of `draft` that no table has settled: what is known to be fastest, else what is found so now. Light ops, ops
+    /// with one candidate, and what there is no time left for are left to the written order. Where the draft was asked for classes or by
+    /// index nothing is chosen.
+    pub fn choose(&self, draft: &Draft) -> Choices {
+        let mut choices = Choices::default();
+        if !is_written(draft.choice()) {
+            return choices;
+        }
+        for op in draft.ops().filter(|op| op.settled != Settled::Kernel) {
+            let mut candidates = op.candidates();
+            match op.settled {
+                Settled::Order => candidates.retain(|c| c.order() == op.order),
+                _ => candidates.retain(|c| !c.arithmetic.is_reduced() || self.reduced.contains(&c.class)),
+            }
+            if let Some(index) = self.inner.pick(&op, &candidates) {
+                choices.insert(op.key, &candidates[index]);
+            }
+        }
+        choices
+    }
+
+    /// `draft` by the kernels that are fastest on the device.
+    ///
+    /// # Errors
+    /// As [`Draft::new`].
+    pub fn tuned(&self, draft: &Draft) -> Result<Draft> {
+        draft.with_choice(draft.choice().clone().behind(self.choose(draft)))
+    }
+}
+
+fn is_written(choice: &Choice) -> bool {
+    match choice {
+        Choice::Written => true,
+        Choice::Table(_, base) => is_written(base),
+        Choice::Classes(_) | Choice::Nth(_) => false,
     }
 }
 
 impl Inner {
-    fn pick(&self, stem: &str, io: &Io, candidates: &[&Candidate]) -> usize {
+    fn pick(&self, op: &DraftedOp<'_>, candidates: &[Candidate]) -> Option<usize> {
         // The most that any of them counts: a Winograd convolution counts few. By image, since n must not decide.
-        let most = candidates.iter().map(|c| c.launches.iter().map(|l| l.flops).sum()).fold(0.0, f64::max);
-        // Dense layers over a batch of rows would have the batch size in their key, and are light.
-        let Some([n, ..]) = io.inputs.first().and_then(|t| t.shape.nhwc()) else { return 0 };
+        let most = candidates.iter().map(Candidate::flops).fold(0.0, f64::max);
+        let n = op.key.n()?;
         if candidates.len() < 2 || most < LIGHT * n as f64 {
-            return 0;
+            return None;
         }
-        let key = key(stem, io, candidates);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(name) = state.known.get(&key)
-            && let Some(index) = candidates.iter().position(|c| c.name() == *name)
-        {
-            return index;
+        let order = match op.settled {
+            Settled::Open => state.known.order(op.key).map(str::to_owned),
+            _ => Some(op.order.to_owned()),
+        };
+        let of_order = |c: &Candidate| order.as_ref().is_none_or(|order| c.order() == *order);
+        let mut entered: Vec<usize> = (0..candidates.len()).filter(|&i| of_order(&candidates[i])).collect();
+        if entered.is_empty() {
+            // Known by another set of classes: all are timed.
+            entered = (0..candidates.len()).collect();
+        }
+        if order.is_some() {
+            let member = state.known.member(op.key);
+            if let Some(&index) = entered.iter().find(|&&i| Some(candidates[i].name().as_str()) == member) {
+                return Some(index);
+            }
+            if entered.len() == 1 {
+                return Some(entered[0]);
+            }
         }
         if state.left.is_zero() {
-            return 0;
+            return order.is_some().then(|| entered[0]);
         }
         if state.timed == 0 {
             let (device, most) = (&self.gpu.adapter().name, state.left.as_secs());
             tracing::info!("timing kernels on {device}, once: {most} s at most");
         }
-        tracing::debug!("timing the kernels of {key}");
+        tracing::debug!("timing the kernels of {}", op.key);
         let start = Instant::now();
         // One output at a time is never fastest for a heavy op, and slow enough to spend the budget.
-        let worth = |c: &Candidate| c.class != "plain" || candidates.len() <= 2;
-        let against = |c: &Candidate| format!("{stem}: {} against {}", c.name(), candidates[0].name());
-        let rivals: Vec<(usize, &Candidate)> = (0..)
-            .zip(candidates.iter().copied())
-            .filter(|(_, c)| worth(c) && state.far.get(&against(c)).is_none_or(|&times| times < HOPELESS))
-            .collect();
-        let seconds = self.seconds(io, &rivals);
+        let worth = |i: usize| candidates[i].class != Class::Plain || entered.len() <= 2;
+        let against =
+            |i: usize| format!("{}: {} against {}", op.name, candidates[i].name(), candidates[0].name());
+        let hopeful = |i: usize| state.far.get(&against(i)).is_none_or(|&times| times < HOPELESS);
+        let entered: Vec<usize> = entered.iter().copied().filter(|&i| worth(i) && hopeful(i)).collect();
+        let standing = self.standing(op, candidates, &entered);
         state.left = state.left.saturating_sub(start.elapsed());
-        let Ok(seconds) = seconds else { return 0 };
-        let mut best = (0, f64::INFINITY);
-        for (&(index, _), &time) in rivals.iter().zip(&seconds) {
-            if time < best.1 {
-                best = (index, time);
-            }
-        }
-        for ((_, candidate), time) in rivals.iter().zip(seconds) {
-            let times = state.far.entry(against(candidate)).or_default();
-            *times = if time > FAR * best.1 { *times + 1 } else { 0 };
+        let (winner, seconds) = standing.ok()?;
+        let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+        for (&i, seconds) in entered.iter().zip(seconds) {
+            let times = state.far.entry(against(i)).or_default();
+            *times = if seconds > FAR * best { *times + 1 } else { 0 };
         }
         state.timed += 1;
-        state.known.insert(key, candidates[best.0].name());
-        self.cache.save(&state.known);
-        best.0
-    }
-
-    /// What each of `rivals` takes.
-    fn seconds(&self, io: &Io, rivals: &[(usize, &Candidate)]) -> Result<Vec<f64>> {
-        // All at once, since compilation takes all cores.
-        let launches = rivals.iter().flat_map(|(_, c)| &c.launches);
-        self.gpu.pipelines(&launches.map(|l| &l.kernel).collect::<Vec<_>>())?;
-        let mut trial = Trial::new(&self.gpu, io)?;
-        let mut best = f64::INFINITY;
-        let mut all = Vec::new();
-        for (_, candidate) in rivals {
-            let time = trial.seconds(candidate, best)?;
-            tracing::debug!("{}: {time} s", candidate.name());
-            best = best.min(time);
-            all.push(time);
+        match op.settled {
+            Settled::Open => state.known.insert(op.key, &candidates[winner]),
+            // The order is that of a run, and need not be the fastest.
+            _ => state.known.insert_member(op.key, &candidates[winner]),
         }
-        Ok(all)
+        self.cache.save(&to_cache(&state.known));
+        Some(winner)
     }
-}
 
-/// The op, the shapes of its operands, and what there is to choose from. The first size of a tensor is left out: of an
-/// image it is the batch size, and of a weight it is a number of channels that another tensor's last size says. So is all of
-/// a matrix: a time embedding may be columns of one as wide as its network asks for, and a weight's channels are said.
-fn key(stem: &str, io: &Io, candidates: &[&Candidate]) -> String {
-    let shape = |tensor: &Tensor| match tensor.shape.dims() {
-        [_, _] => "matrix".to_owned(),
-        [c] => c.to_string(),
-        dims => dims.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>().join("x"),
-    };
-    let shapes = |tensors: &[Tensor]| tensors.iter().map(shape).collect::<Vec<_>>().join(", ");
-    let names: Vec<String> = candidates.iter().map(|c| c.name()).collect();
-    format!("{stem}: {} -> {} of {}", shapes(&io.inputs), shapes(&io.outputs), names.join(" | "))
+    /// The candidate to take of those `entered`, and what each of them takes.
+    fn standing(
+        &self,
+        op: &DraftedOp<'_>,
+        candidates: &[Candidate],
+        entered: &[usize],
+    ) -> Result<(usize, Vec<f64>)> {
+        // All at once, since compilation takes all cores.
+        let launches =
+            entered.iter().flat_map(|&i| candidates[i].prepare.iter().chain(&candidates[i].launches));
+        self.gpu.pipelines(&launches.map(|l| &l.kernel).collect::<Vec<_>>())?;
+        let mut trial = Trial::new(&self.gpu, &op.io, op.prepares)?;
+        let mut seconds = vec![f64::INFINITY; entered.len()];
+        let (mut best, mut entrants) = (f64::INFINITY, Vec::new());
+        for (at, &i) in entered.iter().enumerate() {
+            match trial.enter(&candidates[i], best)? {
+                Ok(entrant) => {
+                    best = best.min(trial.sample(&entrant)?);
+                    entrants.push((at, entrant));
+                }
+                Err(estimate) => seconds[at] = estimate,
+            }
+        }
+        let start = Instant::now();
+        let standing =
+            contest::fastest(entrants.len(), |i| trial.sample(&entrants[i].1), || start.elapsed() > ROUNDS)?;
+        for ((at, _), median) in entrants.iter().zip(&standing.medians) {
+            seconds[*at] = *median;
+        }
+        for (&i, seconds) in entered.iter().zip(&seconds) {
+            tracing::debug!("{}: {seconds} s", candidates[i].name());
+        }
+        Ok((entered[entrants[standing.winner].0], seconds))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Draft, DraftOptions, Graph};
+    use crate::graph::{DraftOptions, Graph};
     use crate::ops::conv2d::{Conv2d, Epilogue, conv2d};
 
-    fn chosen(gpu: &Gpu, n: usize, choice: Choice) -> Result<String> {
+    fn draft(gpu: &Gpu, n: usize) -> Result<Draft> {
         let mut graph = Graph::new();
         let x = graph.input("x", [n, 16, 16, 32]);
         let w = graph.parameter("weights", "w", [32, 32, 3, 3])?;
         let y = conv2d(&mut graph, x, None, w, Conv2d::same(3), Epilogue::default())?;
-        let options = DraftOptions { choice, guards: false };
-        let draft = Draft::new(&graph, &[y], gpu.capabilities(), options)?;
-        Ok(format!("{} {}", draft.chosen()[0].class, draft.chosen()[0].variant))
+        Draft::new(&graph, &[y], gpu.capabilities(), DraftOptions::default())
     }
 
     #[test]
-    fn an_op_is_timed_once_whatever_the_batch() -> Result<()> {
+    fn the_order_is_chosen_once_and_the_kernel_for_each_batch() -> Result<()> {
         let gpu = Gpu::open(&crate::gpu::Options::default())?;
         let tuner = Tuner::with_cache(&gpu, BUDGET, TuningCache::none());
-        let first = chosen(&gpu, 4, tuner.choice())?;
+        let order = |n| -> Result<String> { Ok(tuner.tuned(&draft(&gpu, n)?)?.chosen()[0].order.clone()) };
+        let first = order(4)?;
         assert_eq!(tuner.timed(), 1);
-        assert_eq!(chosen(&gpu, 4, tuner.choice())?, first);
-        assert_eq!(chosen(&gpu, 7, tuner.choice())?, first);
-        assert_eq!(tuner.timed(), 1, "another batch size was timed by itself");
+        assert_eq!(order(4)?, first);
+        assert_eq!(tuner.timed(), 1, "what is known was timed again");
+        assert_eq!(order(7)?, first);
+        assert!(tuner.timed() <= 2, "one more for the kernels of that order by another batch");
         Ok(())
     }
 
@@ -216,48 +286,41 @@ mod tests {
             let w = graph.parameter("weights", "w", [32, c, 3, 3])?;
             let epilogue = Epilogue { temb: Some(temb.into()), ..Epilogue::default() };
             let y = conv2d(&mut graph, x, None, w, Conv2d::same(3), epilogue)?;
-            let options = DraftOptions { choice: tuner.choice(), guards: false };
-            Draft::new(&graph, &[y], gpu.capabilities(), options)?;
+            tuner.choose(&Draft::new(&graph, &[y], gpu.capabilities(), DraftOptions::default())?);
         }
         assert_eq!(tuner.timed(), 2);
         Ok(())
     }
 
-    /// One output at a time takes many times what the first choice takes, on every device, and a part of the work tells.
     #[test]
-    fn what_is_far_behind_is_given_up_early() -> Result<()> {
+    fn a_table_comes_before_the_clock_and_what_is_asked_for_by_class_is_not_timed() -> Result<()> {
         let gpu = Gpu::open(&crate::gpu::Options::default())?;
-        let mut graph = Graph::new();
-        let x = graph.input("x", [4, 32, 32, 64]);
-        let w = graph.parameter("weights", "w", [64, 64, 3, 3])?;
-        let y = conv2d(&mut graph, x, None, w, Conv2d::same(3), Epilogue::default())?;
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (from, to) = (gpu.clone(), Arc::clone(&seen));
-        let measure = move |_: &str, io: &Io, candidates: &[Candidate]| {
-            // bug: a test that cannot time is one that has failed.
-            let mut trial = Trial::new(&from, io).expect("memory");
-            let [fast, slow] = [0, candidates.len() - 1].map(|i| &candidates[i]);
-            let [best, whole] = [fast, slow].map(|c| trial.seconds(c, f64::INFINITY).expect("a time"));
-            let begun = Instant::now();
-            let estimate = trial.seconds(slow, best).expect("an estimate");
-            to.lock().unwrap().extend([best, whole, estimate, begun.elapsed().as_secs_f64()]);
-            0
-        };
-        let options = DraftOptions { choice: Choice::Pick(Arc::new(measure)), guards: false };
-        Draft::new(&graph, &[y], gpu.capabilities(), options)?;
-        let seen = seen.lock().unwrap().clone();
-        let [best, whole, estimate, spent] = seen[..] else { panic!("{seen:?}") };
-        assert!(whole > 4.0 * best && estimate > 2.0 * best, "{seen:?}");
-        assert!(estimate > 0.3 * whole && estimate < 3.0 * whole && spent < 0.8 * whole, "{seen:?}");
+        let tuner = Tuner::with_cache(&gpu, BUDGET, TuningCache::none());
+        let written = draft(&gpu, 4)?;
+        let recorded = written.with_choice(Choice::Written.behind(written.choices()))?;
+        assert_eq!(tuner.tuned(&recorded)?.choices(), written.choices());
+        let direct = written.with_choice(Choice::Classes(vec![Class::Direct]))?;
+        assert_eq!(tuner.tuned(&direct)?.chosen()[0].class, Class::Direct);
+        assert_eq!(tuner.timed(), 0);
         Ok(())
     }
 
     #[test]
-    fn without_a_budget_the_heuristic_chooses() -> Result<()> {
+    fn without_a_budget_the_written_order_chooses() -> Result<()> {
         let gpu = Gpu::open(&crate::gpu::Options::default())?;
         let tuner = Tuner::with_cache(&gpu, Duration::ZERO, TuningCache::none());
-        assert_eq!(chosen(&gpu, 4, tuner.choice())?, chosen(&gpu, 4, Choice::Heuristic)?);
+        let written = draft(&gpu, 4)?;
+        assert_eq!(tuner.tuned(&written)?.choices(), written.choices());
         assert_eq!(tuner.timed(), 0);
         Ok(())
+    }
+
+    #[test]
+    fn what_is_cached_comes_back() {
+        let mut known = Choices::default();
+        let key = crate::graph::OpKey::new("conv2d.forward").images(3);
+        known.insert(&key, &Candidate::of_class(Class::Gemm, Vec::new()).variant("tile64").in_order("gemm"));
+        assert_eq!(from_cache(to_cache(&known)), known);
+        assert_eq!(from_cache(BTreeMap::from([("conv2d: old".into(), "x".into())])), Choices::default());
     }
 }

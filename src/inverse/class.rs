@@ -213,7 +213,7 @@ mod tests {
         for guidance in [0.0, 1.0, 4.0] {
             let guided = GuidedScore { score: &Unit, classifier: &Sides, guidance };
             let method = Method::Solver(&table);
-            let draft = SamplerDraft::new(&gpu, &guided, method, [n, 2, 2, 1], Choice::Heuristic).unwrap();
+            let draft = SamplerDraft::new(&gpu, &guided, method, [n, 2, 2, 1], Choice::Written).unwrap();
             let classes = Classes::new(&gpu, n, 2).unwrap();
             let mut sampler = draft.build(&gpu, classes.resources(Resources::new())).unwrap();
             for label in [0, 1] {

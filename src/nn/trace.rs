@@ -62,9 +62,9 @@ impl<'g> Trace<'g> {
     /// Runs `body` as a block of the network: with `name` in front of the names of what it appends, and as a segment, which a backward pass
     /// may compute again rather than keep what is inside.
     pub(crate) fn block<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
-        let opened = self.graph.enter_segment();
+        let opened = self.graph.enter_block();
         let result = self.scoped(name, body);
-        self.graph.leave_segment(opened);
+        self.graph.leave_block(opened);
         result
     }
 

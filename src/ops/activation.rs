@@ -48,7 +48,7 @@ const FLOPS: f64 = 6.0;
 struct Forward(Activation);
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "activation"
     }
 
@@ -83,7 +83,7 @@ impl Op for Forward {
 struct Backward(Activation);
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "activation"
     }
 

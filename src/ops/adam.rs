@@ -126,7 +126,7 @@ struct Schedule {
 }
 
 impl Op for Schedule {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "adam"
     }
 
@@ -160,7 +160,7 @@ struct Update {
 }
 
 impl Op for Update {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "adam"
     }
 

@@ -11,8 +11,9 @@
 //! f16, which holds nothing above 65,504 and little below 6e-8.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Class, DType, Graph, Io, Launch, Node, Op, OpKey, Operand, Shape, Value};
 
 use super::lanes;
 use product::{Epilogue, Gemm, Matrix, Mode, Product};
@@ -59,6 +60,11 @@ impl Size {
         Self { n, positions: shape.elements() / (n * c), c }
     }
 
+    /// The identity of an op of this `kind`.
+    fn key(self, kind: &'static str) -> OpKey {
+        OpKey::new(kind).with(fields! { positions: self.positions, c: self.c }).images(self.n)
+    }
+
     fn scale(self) -> f32 {
         (1.0 / (self.c as f64).sqrt()) as f32
     }
@@ -84,12 +90,7 @@ impl Size {
         let v = lanes(self.c);
         Launch::new(shader)
             .constant("V", v)
-            .word(self.positions)
-            .word(self.c / v)
-            .word(self.c / v)
-            .word(0)
-            .word(0)
-            .float(self.scale())
+            .params(fields! { positions: self.positions, channels: self.c / v, scale: self.scale() })
             .grid(self.positions.div_ceil(BLOCK), (self.c / v).div_ceil(ACROSS), self.n)
             .flops(products * self.n as f64 * self.product())
     }
@@ -138,9 +139,7 @@ impl Attention {
         let most = groups.first().map_or(0, |g| g.1) as u64;
         let mut workspaces = vec![most * size.scores(), 4 * most * size.positions as u64];
         workspaces.extend(halves.map(|_| most * size.scores() / 2));
-        let (class, variant) = gemm.name("scores");
-        let arithmetic = gemm.arithmetic();
-        Candidate { class, variant, arithmetic, ..Candidate::plain(launches) }.with_workspaces(workspaces)
+        gemm.named(Class::Scores, launches).with_workspaces(workspaces)
     }
 }
 
@@ -160,19 +159,24 @@ fn softmax(
         halves
             .into_iter()
             .fold(launch.write(Operand::Output(1)).write(factors), Launch::write)
-            .word(size.positions / width)
-            .word(first * size.positions)
+            .params(fields! { size: size.positions / width, first: first * size.positions })
             .flops((4 * rows * size.positions) as f64)
     };
     match gemm {
-        Gemm::Lanes => launch("attention/softmax_rows.wgsl").word(rows).grid(rows.div_ceil(8), 1, 1),
+        Gemm::Lanes => {
+            launch("attention/softmax_rows.wgsl").params(fields! { rows }).grid(rows.div_ceil(8), 1, 1)
+        }
         _ => launch("attention/softmax.wgsl").grid(rows, 1, 1),
     }
 }
 
 impl Op for Attention {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn key(&self, io: &Io) -> OpKey {
+        Size::of(io.input(0)).key("attention.forward")
     }
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
@@ -184,7 +188,7 @@ impl Op for Attention {
             .read(Operand::Input(2))
             .write(Operand::Output(0))
             .write(Operand::Output(1));
-        let online = Candidate { class: "online", ..Candidate::plain(vec![online]) };
+        let online = Candidate::of_class(Class::Online, vec![online]);
         let Some(groups) = size.groups(device) else { return vec![online] };
         let mut gemms = Gemm::all(size.positions, size.c, device);
         gemms.extend(Gemm::reduced(size.positions, size.c, device));
@@ -236,8 +240,7 @@ impl Gradient {
             .read(Operand::Input(4))
             .read(Operand::Input(3))
             .write(Operand::Workspace(0))
-            .word(rows)
-            .word(size.c / v)
+            .params(fields! { rows, columns: size.c / v })
             .grid(rows.div_ceil(64), 1, 1)
             .flops((2 * rows * size.c) as f64)
     }
@@ -276,8 +279,7 @@ impl Gradient {
         let scores = groups.first().map_or(0, |g| g.1) as u64 * size.scores();
         let rows = (4 * size.n * size.positions) as u64;
         let second = if by_logits { scores } else { 0 };
-        let (class, variant) = gemm.name("scores");
-        Candidate { class, variant, ..Candidate::plain(launches) }.with_workspaces(vec![rows, scores, second])
+        gemm.named(Class::Scores, launches).with_workspaces(vec![rows, scores, second])
     }
 
     fn online(&self, size: Size) -> Candidate {
@@ -294,20 +296,23 @@ impl Gradient {
         if self.wants[1] || self.wants[2] {
             let launch = size
                 .online("attention/online_grad_kv.wgsl", 4.0)
-                .constant("WANT_K", self.wants[1])
-                .constant("WANT_V", self.wants[2])
-                .constant("JOINED", false);
+                .constants(fields! { WANT_K: self.wants[1], WANT_V: self.wants[2] });
             let outputs = [self.output(1), self.output(2)];
             launches.push(outputs.into_iter().flatten().fold(bind(launch), Launch::write));
         }
         let rows = (4 * size.n * size.positions) as u64;
-        Candidate { class: "online", ..Candidate::plain(launches) }.with_workspaces(vec![rows])
+        Candidate::of_class(Class::Online, launches).with_workspaces(vec![rows])
     }
 }
 
 impl Op for Gradient {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn key(&self, io: &Io) -> OpKey {
+        let [grad_q, grad_k, grad_v] = self.wants;
+        Size::of(io.input(0)).key("attention.gradient").with(fields! { grad_q, grad_k, grad_v })
     }
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {

@@ -42,7 +42,7 @@ fn candidate(shader: &'static str, io: &Io, x: &Shape, y: &Shape) -> Candidate {
 struct Forward;
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "bilinear"
     }
 
@@ -71,7 +71,7 @@ impl Op for Forward {
 struct Backward;
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "bilinear"
     }
 

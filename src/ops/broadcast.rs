@@ -100,7 +100,7 @@ struct Combine {
 }
 
 impl Op for Combine {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "broadcast"
     }
 
@@ -140,7 +140,7 @@ impl Op for Combine {
 struct Add;
 
 impl Op for Add {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "broadcast"
     }
 
@@ -179,7 +179,7 @@ impl Op for Add {
 struct AddChannels;
 
 impl Op for AddChannels {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "broadcast"
     }
 
@@ -222,7 +222,7 @@ struct Spread {
 }
 
 impl Op for Spread {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "broadcast"
     }
 

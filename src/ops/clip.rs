@@ -37,7 +37,7 @@ pub fn global_norm(graph: &mut Graph, segments: &[Value]) -> Result<GlobalNorm> 
 struct Norm;
 
 impl Op for Norm {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "clip"
     }
 

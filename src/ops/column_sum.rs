@@ -48,7 +48,7 @@ impl ColumnSum {
 }
 
 impl Op for ColumnSum {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "column_sum"
     }
 

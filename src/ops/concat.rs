@@ -83,7 +83,7 @@ fn window_launch(rows: [usize; 2], start: i32, elements: usize) -> Launch {
 struct Concat;
 
 impl Op for Concat {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "concat"
     }
 
@@ -125,7 +125,7 @@ struct Window {
 }
 
 impl Op for Window {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "concat"
     }
 
@@ -156,7 +156,7 @@ struct Part {
 }
 
 impl Op for Part {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "concat"
     }
 

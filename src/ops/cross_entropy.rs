@@ -59,7 +59,7 @@ fn candidate(shader: &'static str, io: &Io) -> Candidate {
 struct Forward;
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "cross_entropy"
     }
 
@@ -89,7 +89,7 @@ impl Op for Forward {
 struct Backward;
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "cross_entropy"
     }
 
@@ -106,7 +106,7 @@ impl Op for Backward {
 struct Correct;
 
 impl Op for Correct {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "cross_entropy"
     }
 

@@ -38,7 +38,7 @@ struct Dropout {
 }
 
 impl Op for Dropout {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "dropout"
     }
 

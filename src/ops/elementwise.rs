@@ -98,7 +98,7 @@ struct Combine {
 }
 
 impl Op for Combine {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "elementwise"
     }
 
@@ -138,7 +138,7 @@ impl Op for Combine {
 struct Mul;
 
 impl Op for Mul {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "elementwise"
     }
 
@@ -165,7 +165,7 @@ impl Op for Mul {
 struct Assign;
 
 impl Op for Assign {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "elementwise"
     }
 

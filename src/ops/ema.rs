@@ -45,7 +45,7 @@ struct Ema {
 }
 
 impl Op for Ema {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "ema"
     }
 

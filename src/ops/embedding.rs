@@ -92,7 +92,7 @@ impl Embedding {
 }
 
 impl Op for Embedding {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "embedding"
     }
 
@@ -124,7 +124,7 @@ impl Op for Embedding {
 struct Backward(Embedding);
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "embedding"
     }
 

@@ -40,7 +40,7 @@ fn integer(io: &Io) -> bool {
 struct Gather;
 
 impl Op for Gather {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "gather"
     }
 
@@ -76,7 +76,7 @@ impl Op for Gather {
 struct Scatter;
 
 impl Op for Scatter {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "gather"
     }
 

@@ -70,7 +70,7 @@ pub(super) fn statistics(
 struct Statistics(GroupNorm);
 
 impl Op for Statistics {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "group_norm"
     }
 
@@ -96,7 +96,7 @@ impl Op for Statistics {
 struct Forward(GroupNorm);
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "group_norm"
     }
 
@@ -171,7 +171,7 @@ struct Backward {
 }
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "group_norm"
     }
 

@@ -137,7 +137,7 @@ impl Forward {
 }
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "instance_norm"
     }
 
@@ -218,7 +218,7 @@ struct Backward {
 }
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "instance_norm"
     }
 

@@ -124,7 +124,7 @@ struct Column {
 }
 
 impl Op for Column {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -150,7 +150,7 @@ struct Slice {
 }
 
 impl Op for Slice {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -169,7 +169,7 @@ impl Op for Slice {
 struct Advance;
 
 impl Op for Advance {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 

@@ -38,7 +38,7 @@ struct MultiplyAdds {
 }
 
 impl Op for MultiplyAdds {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "peak"
     }
 

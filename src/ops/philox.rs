@@ -140,7 +140,7 @@ struct Philox {
 }
 
 impl Op for Philox {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "philox"
     }
 

@@ -76,7 +76,7 @@ impl Pool {
 }
 
 impl Op for Pool {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "pool"
     }
 
@@ -110,7 +110,7 @@ impl Op for Pool {
 struct Backward(Pool);
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "pool"
     }
 

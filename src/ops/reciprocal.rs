@@ -40,7 +40,7 @@ struct Forward {
 }
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "reciprocal"
     }
 
@@ -69,7 +69,7 @@ struct Backward {
 }
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "reciprocal"
     }
 

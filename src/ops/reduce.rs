@@ -149,7 +149,7 @@ impl Reduce {
 }
 
 impl Op for Reduce {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "reduce"
     }
 
@@ -209,7 +209,7 @@ fn ratio(graph: &mut Graph, a: Value, b: Value) -> Value {
 struct Ratio;
 
 impl Op for Ratio {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "reduce"
     }
 

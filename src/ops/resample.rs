@@ -60,7 +60,7 @@ struct Up {
 }
 
 impl Op for Up {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "resample"
     }
 
@@ -86,7 +86,7 @@ struct Down {
 }
 
 impl Op for Down {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "resample"
     }
 

@@ -115,7 +115,7 @@ struct Stage {
 }
 
 impl Op for Stage {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -133,7 +133,7 @@ struct Store {
 }
 
 impl Op for Store {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -155,7 +155,7 @@ struct Ratio {
 }
 
 impl Op for Ratio {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -173,7 +173,7 @@ struct Accept {
 }
 
 impl Op for Accept {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 

@@ -131,7 +131,7 @@ struct Linear {
 }
 
 impl Op for Linear {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -153,7 +153,7 @@ struct Langevin {
 }
 
 impl Op for Langevin {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 
@@ -191,7 +191,7 @@ struct Solver {
 }
 
 impl Op for Solver {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         STEM
     }
 

@@ -30,7 +30,7 @@ fn candidate(shader: &'static str, io: &Io, flops: f64) -> Candidate {
 struct Forward;
 
 impl Op for Forward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "softmax"
     }
 
@@ -61,7 +61,7 @@ impl Op for Forward {
 struct Backward;
 
 impl Op for Backward {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "softmax"
     }
 

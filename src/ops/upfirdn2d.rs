@@ -199,7 +199,7 @@ impl Upfirdn2d {
 }
 
 impl Op for Upfirdn2d {
-    fn stem(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "upfirdn2d"
     }
 

@@ -11,7 +11,7 @@ use super::coefficients::PcRow;
 use super::rk45::{A, B, C, E, OdeState, StartNorms, Step, Tolerance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
+use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Tuner, Value};
 use crate::ops::elementwise::assign;
 use crate::ops::lookup::{Table, advance};
 use crate::ops::reduce::{dot_images, sum_squares_images};
@@ -137,7 +137,7 @@ impl OdeDraft {
         advance(&mut graph, table.counter)?;
         let shapes: Vec<Shape> = states.iter().map(|s| graph.shape(s.now).clone()).collect();
         let device = gpu.capabilities();
-        let options = DraftOptions { choice, guards: false };
+        let options = DraftOptions { choice, ..DraftOptions::default() };
         let side = |against_new: bool| -> Result<Side> {
             let (mut g, table, states) = side_graph(&shapes, NORM_COLUMNS);
             let mut sums = Vec::new();
@@ -166,6 +166,29 @@ impl OdeDraft {
             accept,
             shape,
         })
+    }
+
+    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
+    ///
+    /// # Errors
+    /// What `map` says.
+    pub fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
+        for draft in [&mut self.stages, &mut self.start.draft, &mut self.error.draft, &mut self.accept.draft]
+        {
+            *draft = map(draft)?;
+        }
+        Ok(self)
+    }
+
+    /// The same by the kernels that `tuner` finds fastest; as it is where there is none.
+    ///
+    /// # Errors
+    /// As [`OdeDraft::new`].
+    pub fn tuned(self, tuner: Option<&Tuner>) -> Result<Self> {
+        match tuner {
+            Some(tuner) => self.map_drafts(|draft| tuner.tuned(draft)),
+            None => Ok(self),
+        }
     }
 
     /// What the ODE will take.

@@ -7,7 +7,7 @@ use super::pc::{Constrain, PcSetting, PcStep};
 use super::solver::SolverStep;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
+use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Tuner, Value};
 use crate::ops::elementwise::{assign, scale};
 use crate::ops::lookup::Table;
 use crate::ops::philox::{self, Purpose, Source};
@@ -141,7 +141,7 @@ impl SamplerDraft {
         let prior_x = start.state("x", shape.clone(), DType::F32);
         assign(&mut start, prior_x, scaled)?;
 
-        let options = DraftOptions { choice, guards: false };
+        let options = DraftOptions { choice, ..DraftOptions::default() };
         let device = gpu.capabilities();
         Ok(Self {
             step: Draft::new(&graph, &[x, result], device, options.clone())?,
@@ -153,6 +153,27 @@ impl SamplerDraft {
             rows: method.rows(),
             shape,
         })
+    }
+
+    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
+    ///
+    /// # Errors
+    /// What `map` says.
+    pub fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
+        self.step = map(&self.step)?;
+        self.prior = map(&self.prior)?;
+        Ok(self)
+    }
+
+    /// The same by the kernels that `tuner` finds fastest; as it is where there is none.
+    ///
+    /// # Errors
+    /// As [`SamplerDraft::new`].
+    pub fn tuned(self, tuner: Option<&Tuner>) -> Result<Self> {
+        match tuner {
+            Some(tuner) => self.map_drafts(|draft| tuner.tuned(draft)),
+            None => Ok(self),
+        }
     }
 
     /// What the sampler will take.

@@ -30,6 +30,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// The loss of batches of the shape of `settings` (`n h w c`) under the parameters of `weights` and `fixed`. The optimizer plays no part.
+    /// `settle` gives the draft its kernels.
     ///
     /// # Errors
     /// What the network and the device say.
@@ -39,6 +40,7 @@ impl Evaluation {
         weights: &ParameterSet,
         fixed: &ParameterSet,
         settings: &StepSettings,
+        settle: impl FnOnce(&Draft) -> Result<Draft>,
     ) -> Result<Self> {
         let StepSettings { shape, reduction, seed, recorded_noise, .. } = *settings;
         let mut graph = Graph::new();
@@ -57,7 +59,7 @@ impl Evaluation {
         let Loss { loss, accuracy, .. } = inputs.loss(g, output, z)?;
         let kept: Vec<Value> = [Some(loss), accuracy].into_iter().flatten().collect();
         let options = DraftOptions { choice: settings.choice.clone(), ..DraftOptions::default() };
-        let draft = Draft::new(g, &kept, gpu.capabilities(), options)?;
+        let draft = settle(&Draft::new(g, &kept, gpu.capabilities(), options)?)?;
         let plan = draft.build(gpu, Resources::new().set("weights", weights).set("fixed", fixed))?;
         if !recorded_noise {
             plan.write_u32(source.seed, &[seed as u32, (seed >> 32) as u32])?;

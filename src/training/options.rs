@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::graph::{Choice, Memory};
+use crate::graph::{Kernels, Memory};
 
 /// How a run is done; what is learnt is in the configuration.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct TrainerOptions {
     /// Activations are computed again in the backward pass rather than kept: less memory, more work, the same results bit for bit.
     pub recompute: bool,
     /// How kernels are chosen where the checkpoint records none.
-    pub choice: Choice,
+    pub kernels: Kernels,
     /// The grids of samples that are drawn on the way; `None` draws none.
     pub samples: Option<SampleOptions>,
     /// Batches of the test split in one evaluation of the loss; 0 evaluates nothing.
@@ -33,7 +33,7 @@ impl Default for TrainerOptions {
             resume: true,
             micro_batch: None,
             recompute: false,
-            choice: Choice::default(),
+            kernels: Kernels::default(),
             samples: Some(SampleOptions::default()),
             evaluation_batches: 1,
             log_every: None,

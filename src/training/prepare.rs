@@ -1,5 +1,6 @@
 //! What is settled before a run begins: the size of its parts, and that data and checkpoint are of the configuration.
 
+use super::kernels::KernelRecord;
 use super::loss::Reduction;
 use super::objective::adam_of;
 use super::options::TrainerOptions;
@@ -8,7 +9,6 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::Choice;
 use crate::models::Config;
 
 /// Micro-batches: as asked for, or the whole batch, or the largest part that the device takes.
@@ -17,7 +17,7 @@ pub(super) fn draft_that_fits(
     network: &dyn Trainable,
     config: &Config,
     options: &TrainerOptions,
-    choice: Choice,
+    record: &mut KernelRecord,
     notes: &mut Vec<String>,
 ) -> Result<StepDraft> {
     let (batch, size) = (config.training.batch_size, config.data.image_size);
@@ -31,14 +31,19 @@ pub(super) fn draft_that_fits(
             seed: config.seed,
             recorded_noise: false,
             recompute: options.recompute,
-            choice: choice.clone(),
+            choice: options.kernels.choice.clone(),
         };
         let room = |draft: StepDraft| match n {
             // A single image is tried in any case.
             1 => Ok(draft),
             _ => gpu.adapter().check_room("the training step", draft.memory().total()).map(|()| draft),
         };
-        match StepDraft::new(gpu, network, &settings).and_then(room) {
+        let draft = StepDraft::new(gpu, network, &settings).and_then(room);
+        // Kernels that are faster may want more scratch memory.
+        let settled = draft
+            .and_then(|draft| draft.map_drafts(|draft| record.settle(draft, &options.kernels)))
+            .and_then(room);
+        match settled {
             Err(Error::Limit { what, needed, limit, unit, .. }) if n > 1 && options.micro_batch.is_none() => {
                 let half = n.div_ceil(2);
                 notes.push(format!(
@@ -47,7 +52,10 @@ pub(super) fn draft_that_fits(
                 ));
                 n = half;
             }
-            result => return result,
+            result => {
+                notes.extend(record.notes());
+                return result;
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::state::TrainState;
 use super::step::Trainable;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Choice, Graph, ParameterSet, Resources, Value};
+use crate::graph::{Choice, Draft, Graph, ParameterSet, Resources, Value};
 use crate::models::Config;
 use crate::models::config::{Method as MethodName, Sde as SdeName};
 use crate::ops::sampler_step::Norm;
@@ -86,7 +86,7 @@ pub struct SampleGrids {
 }
 
 impl SampleGrids {
-    /// Builds the sampler. All grids of a run begin with the same noise.
+    /// Builds the sampler; `settle` gives its drafts their kernels. All grids of a run begin with the same noise.
     ///
     /// # Errors
     /// As [`sampler_draft`].
@@ -96,10 +96,11 @@ impl SampleGrids {
         config: &Config,
         options: SampleOptions,
         state: &TrainState,
-        choice: Choice,
+        settle: impl FnMut(&Draft) -> Result<Draft>,
     ) -> Result<Self> {
         let shown = ParameterSet::zeros(gpu, "shown", state.weights.layout())?;
-        let draft = sampler_draft(gpu, network, config, options.images, options.steps, choice)?;
+        let draft = sampler_draft(gpu, network, config, options.images, options.steps, Choice::Written)?;
+        let draft = draft.map_drafts(settle)?;
         let sampler = draft.build(gpu, Resources::new().set("weights", &shown).set("fixed", &state.fixed))?;
         let images = (0..options.images as u32).map(|image| ImageSeed { seed: config.seed, image }).collect();
         Ok(Self { sampler, shown, images, centered: config.data.centered })

@@ -213,9 +213,9 @@ impl StepDraft {
             let name = g.name(parameter).to_owned();
             // One value that is the gradient of several parameters is copied for each: no kernel may read and write one buffer.
             let shared = grads.iter().filter(|other| **other == Some(gradient)).count() > 1;
-            if shared || !g.place(gradient, "grads", &name) {
+            if shared || !g.write_to_slot(gradient, "grads", &name) {
                 let own = copy(g, gradient)?;
-                g.place(own, "grads", &name);
+                g.write_to_slot(own, "grads", &name);
             }
             trained.insert(name);
         }
@@ -226,7 +226,12 @@ impl StepDraft {
         let values = Values { inputs, seed, images, z, counters, loss: loss.loss, accuracy_sum };
 
         let device = gpu.capabilities();
-        let options = DraftOptions { choice: settings.choice.clone(), ..DraftOptions::default() };
+        let options = DraftOptions {
+            choice: settings.choice.clone(),
+            // Where the batch is split the weights are written by another plan, once for all parts.
+            parameters_change: n < settings.batch,
+            ..DraftOptions::default()
+        };
         let draft = |graph: &Graph, outputs: &[Value]| Draft::new(graph, outputs, device, options.clone());
         if n == settings.batch {
             let totals = optimizer(g, &layouts, &settings.adam, "grads", counters, loss.loss)?;
@@ -257,6 +262,19 @@ impl StepDraft {
         let optimize = draft(g, &[totals.norm])?;
         let split = Some(Split { sum, part, so_far, optimize, batch_loss });
         Ok(Self { gradient, split, values, totals, layouts, settings: settings.clone(), manifest })
+    }
+
+    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
+    ///
+    /// # Errors
+    /// What `map` says.
+    pub fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
+        self.gradient = map(&self.gradient)?;
+        if let Some(split) = &mut self.split {
+            split.sum = map(&split.sum)?;
+            split.optimize = map(&split.optimize)?;
+        }
+        Ok(self)
     }
 
     /// What a step takes, with all parameter sets.

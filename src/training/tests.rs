@@ -236,7 +236,7 @@ fn settings(shape: [usize; 4]) -> StepSettings {
         seed: 1,
         recorded_noise: false,
         recompute: false,
-        choice: crate::graph::Choice::Heuristic,
+        choice: crate::graph::Choice::Written,
     }
 }
 

@@ -13,12 +13,12 @@ use super::loss::{Objective, Row};
 use super::options::{Event, Outcome, Progress, TrainerOptions};
 use super::prepare::{check_data, check_same_data, check_same_model, data_note, draft_that_fits};
 use super::samples::{SampleGrids, write_grid};
-use super::step::{StepBatch, StepDraft, StepSettings, TrainStep, Trainable};
+use super::step::{StepBatch, StepDraft, TrainStep, Trainable};
 use crate::checkpoint::{Checkpoint, DataPosition, EmaState, WorkFolder};
 use crate::data::{Dataset, Loader, LoaderConfig, LoaderState, Split, Values};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::Choice;
+use crate::graph::Draft;
 use crate::models::{self, Config};
 use crate::ops::philox::Purpose;
 use crate::output::{EventWriter, MetricsWriter};
@@ -80,7 +80,8 @@ impl Trainer {
     pub fn plan(gpu: &Gpu, config: &Config, options: &TrainerOptions) -> Result<(StepDraft, Vec<String>)> {
         let network = models::build(config)?;
         let mut notes = Vec::new();
-        let draft = draft_that_fits(gpu, &network, config, options, options.choice.clone(), &mut notes)?;
+        let mut record = KernelRecord::default();
+        let draft = draft_that_fits(gpu, &network, config, options, &mut record, &mut notes)?;
         Ok((draft, notes))
     }
 
@@ -111,10 +112,9 @@ impl Trainer {
             return Err(Error::invalid("work folder", folder.path().display(), problem));
         }
         let known = loaded.as_ref().map_or_else(BTreeMap::new, |l| l.checkpoint.kernels.clone());
-        let kernels = KernelRecord::new(known);
+        let mut kernels = KernelRecord::new(known);
         let mut notes: Vec<String> = loaded.iter().filter_map(|l| l.note.clone()).collect();
-        let choice = kernels.choice(&options.choice);
-        let draft = draft_that_fits(gpu, network.as_ref(), &config, &options, choice, &mut notes)?;
+        let draft = draft_that_fits(gpu, network.as_ref(), &config, &options, &mut kernels, &mut notes)?;
         let mut step = draft.build(gpu)?;
         let (mut done, mut position, mut skipped) = (0, LoaderState::default(), 0);
         match &loaded {
@@ -307,11 +307,11 @@ impl Trainer {
         Loader::new(self.data.subset(Split::Train)?, config, self.position)
     }
 
-    fn evaluation(&self) -> Result<Evaluation> {
-        let choice = self.kernels.choice(&self.options.choice);
-        let settings = StepSettings { choice, ..self.step.settings().clone() };
+    fn evaluation(&mut self) -> Result<Evaluation> {
         let state = self.step.state();
-        Evaluation::new(&self.gpu, self.network.as_ref(), &state.ema, &state.fixed, &settings)
+        let settle = |draft: &Draft| self.kernels.settle(draft, &self.options.kernels);
+        let (network, settings) = (self.network.as_ref(), self.step.settings());
+        Evaluation::new(&self.gpu, network, &state.ema, &state.fixed, settings, settle)
     }
 
     /// The mean loss, and of a classifier the accuracy.
@@ -341,7 +341,7 @@ impl Trainer {
             seed: self.config.seed,
             data: DataPosition { epoch: self.position.epoch, index: self.position.position },
             ema: Some(EmaState { decay: self.config.model.ema_rate, num_updates: figure.updates }),
-            kernels: self.kernels.choices(),
+            kernels: self.kernels.orders(),
             extra: BTreeMap::from([("skipped".to_owned(), figure.skipped.to_string()), data_note(images)]),
             weights,
             ema_weights,
@@ -361,9 +361,9 @@ impl Trainer {
         let mut grids = match self.grids.take() {
             Some(grids) => grids,
             None => {
-                let choice: Choice = self.kernels.choice(&self.options.choice);
                 let (network, state) = (self.network.as_ref(), self.step.state());
-                SampleGrids::new(&self.gpu, network, &self.config, options, state, choice)?
+                let settle = |draft: &Draft| self.kernels.settle(draft, &self.options.kernels);
+                SampleGrids::new(&self.gpu, network, &self.config, options, state, settle)?
             }
         };
         let step = self.done;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
-use langevin::graph::Choice;
+use langevin::graph::Kernels;
 use langevin::models::Weights;
 use langevin::sampling::flow::{self, FlowOptions, Flowed};
 use langevin::sampling::ode::{Ode, OdeDraft};
@@ -78,15 +78,22 @@ pub struct Flow<'a> {
     weights: Weights,
     sde: Arc<dyn Sde>,
     probe: bool,
+    kernels: Kernels,
     ode: Option<Box<Ode>>,
 }
 
 /// The ODE of a model for a batch of `n`, on paper; with `probe` the divergence is integrated too.
-pub fn draft(gpu: &Gpu, saved: &SavedModel, n: usize, probe: bool) -> langevin::Result<OdeDraft> {
+pub fn draft(
+    gpu: &Gpu,
+    saved: &SavedModel,
+    n: usize,
+    probe: bool,
+    kernels: &Kernels,
+) -> langevin::Result<OdeDraft> {
     let model = saved.network_model();
     let score = ModelScore { model: &model, unscaled: saved.unscaled() };
     let [h, w, c] = saved.hwc();
-    OdeDraft::new(gpu, &score, [n, h, w, c], probe, Choice::for_device(gpu))
+    OdeDraft::new(gpu, &score, [n, h, w, c], probe, kernels.choice.clone())?.tuned(kernels.tuner.as_ref())
 }
 
 /// Refuses what is larger than the device's memory; one image is tried in any case.
@@ -104,9 +111,15 @@ pub struct Done {
 
 impl<'a> Flow<'a> {
     /// Reads the weights; with `probe` the divergence is integrated too.
-    pub fn new(gpu: &'a Gpu, saved: &'a SavedModel, which: Which, probe: bool) -> langevin::Result<Self> {
+    pub fn new(
+        gpu: &'a Gpu,
+        saved: &'a SavedModel,
+        which: Which,
+        probe: bool,
+        kernels: Kernels,
+    ) -> langevin::Result<Self> {
         let sde = saved.sde()?;
-        Ok(Self { gpu, saved, weights: saved.upload(gpu, which)?, sde, probe, ode: None })
+        Ok(Self { gpu, saved, weights: saved.upload(gpu, which)?, sde, probe, kernels, ode: None })
     }
 
     /// The SDE.
@@ -117,7 +130,7 @@ impl<'a> Flow<'a> {
     /// How many of `n` images are taken at a time where `asked` are asked for.
     pub fn batch(&self, asked: u32, n: usize, session: &Session) -> anyhow::Result<usize> {
         let fits = |n| {
-            let draft = draft(self.gpu, self.saved, n, self.probe)?;
+            let draft = draft(self.gpu, self.saved, n, self.probe, &self.kernels)?;
             Ok(room(self.gpu, n, draft.memory().total())?)
         };
         Ok(that_fits((asked as usize).min(n), session, fits)?.0)
@@ -129,7 +142,7 @@ impl<'a> Flow<'a> {
             Some(ode) if ode.shape()[0] == n => ode,
             _ => {
                 let (resources, time) = (self.weights.resources(), self.saved.time());
-                let draft = draft(self.gpu, self.saved, n, self.probe)?;
+                let draft = draft(self.gpu, self.saved, n, self.probe, &self.kernels)?;
                 Box::new(draft.build(self.gpu, resources, &self.sde, time)?)
             }
         };

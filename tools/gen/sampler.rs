@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use langevin::checkpoint::diffusers::SchedulerConfig;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
-use langevin::graph::{Choice, Memory};
+use langevin::graph::{Kernels, Memory};
 use langevin::models::Config;
 use langevin::models::config::{self, Method as Name};
 use langevin::ops::sampler_step;
@@ -113,6 +113,7 @@ pub struct Plan {
     pub flops: Option<f64>,
     /// Device memory.
     pub memory: Memory,
+    kernels: Kernels,
     /// None for an adaptive solver.
     draft: Option<SamplerDraft>,
 }
@@ -155,7 +156,8 @@ impl Plan {
         session: &Session,
     ) -> anyhow::Result<Self> {
         let [h, w, c] = saved.hwc();
-        let (choice, shape) = (Choice::for_device(gpu), [n, h, w, c]);
+        let (kernels, shape) = (session.kernels(gpu)?, [n, h, w, c]);
+        let choice = kernels.choice.clone();
         args.check(saved, session)?;
         if args.sampler == Some(Name::Ode) {
             if guide.is_some() {
@@ -165,9 +167,9 @@ impl Plan {
             Tolerance::new(args.rtol, args.atol)?;
             let coupled = args.pc.coupled("errors");
             let name = format!("ode, rtol {}, atol {}{coupled}", args.rtol, args.atol);
-            let memory = flow::draft(gpu, saved, n, false)?.memory();
+            let memory = flow::draft(gpu, saved, n, false, &kernels)?.memory();
             flow::room(gpu, n, memory.total())?;
-            return Ok(Self { name, nfe: None, flops: None, memory, draft: None });
+            return Ok(Self { name, nfe: None, flops: None, memory, kernels, draft: None });
         }
         let (rows, mut name) = args.rows(saved)?;
         let model = saved.network_model();
@@ -188,13 +190,14 @@ impl Plan {
         let draft = match guide {
             Some(guide) => guide.with(&score, |score| SamplerDraft::new(gpu, score, method, shape, choice)),
             None => SamplerDraft::new(gpu, &score, method, shape, choice),
-        }?;
+        }?
+        .tuned(kernels.tuner.as_ref())?;
         if let Some(guide) = guide {
             name = format!("{name}, {}", guide.name);
         }
         let (flops, memory) = (Some(draft.flops()), draft.memory());
         flow::room(gpu, n, memory.total())?;
-        Ok(Self { name, nfe: Some(nfe), flops, memory, draft: Some(draft) })
+        Ok(Self { name, nfe: Some(nfe), flops, memory, kernels, draft: Some(draft) })
     }
 }
 
@@ -218,7 +221,7 @@ impl<'a> Run<'a> {
                 (sampler.steps(), Kind::Steps { sampler, nfe })
             }
             _ => {
-                let flow = Box::new(Flow::new(gpu, saved, which, false)?);
+                let flow = Box::new(Flow::new(gpu, saved, which, false, plan.kernels)?);
                 let options = FlowOptions {
                     t_eps: flow.sde().default_t_eps(),
                     tolerance: Tolerance::new(args.rtol, args.atol)?,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use langevin::gpu::{DeviceKind, Gpu, Options, survey};
+use langevin::graph::{KernelRequest, Kernels};
 use tracing::Level;
 
 use crate::print;
@@ -23,6 +25,12 @@ pub struct Global {
     /// Say more on stderr.
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
+}
+
+/// What `LANGEVIN_KERNELS` asks for.
+fn requested() -> anyhow::Result<KernelRequest> {
+    let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
+    asked.parse().context("LANGEVIN_KERNELS")
 }
 
 /// A run of the tool.
@@ -67,6 +75,11 @@ impl Session {
             }
         })?;
         Ok(Self { global, interrupted, begun: Instant::now() })
+    }
+
+    /// How kernels are chosen on a device, as `LANGEVIN_KERNELS` asks.
+    pub fn kernels(&self, gpu: &Gpu) -> anyhow::Result<Kernels> {
+        Ok(requested()?.kernels(gpu))
     }
 
     /// Whether Ctrl-C was pressed.

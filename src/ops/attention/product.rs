@@ -1,7 +1,8 @@
 //! The products of matrices in attention and in its gradient, one for each image.
 
+use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Arithmetic, Launch, Operand};
+use crate::graph::{Arithmetic, Candidate, Class, Launch, Operand};
 use crate::ops::lanes;
 use crate::ops::shared::tile::Tile;
 
@@ -97,13 +98,15 @@ impl Gemm {
         }
     }
 
-    /// Class and variant, for the tuner's record, of a candidate of the class `own` unless its products round to f16.
-    pub(super) fn name(self, own: &'static str) -> (&'static str, String) {
+    /// A candidate of the class `own`, unless its products round to f16.
+    pub(super) fn named(self, own: Class, launches: Vec<Launch>) -> Candidate {
         match self {
-            Self::Lanes => (own, "lanes".into()),
-            Self::Tile(size) => (own, format!("tile{size}")),
-            Self::Reduced(tile) => (tile.class(own), tile.variant(own)),
-            Self::Plain => (own, String::new()),
+            Self::Lanes => Candidate::of_class(own, launches).variant("lanes"),
+            Self::Tile(size) => {
+                Candidate::of_class(own, launches).variant(format!("tile{size}")).in_order("tiles")
+            }
+            Self::Reduced(tile) => tile.named(own, launches),
+            Self::Plain => Candidate::of_class(own, launches),
         }
     }
 
@@ -131,7 +134,7 @@ impl Gemm {
             Self::Plain => (Launch::new("attention/gemm.wgsl"), [64; 2], 1),
         };
         let (kind, scale, rows, weights) = match epilogue {
-            Epilogue::Scale(scale) => (0, scale, None, None),
+            Epilogue::Scale(scale) => (0_u32, scale, None, None),
             Epilogue::Probabilities { scale, rows } => (1, scale, Some(rows), None),
             Epilogue::GradLogits { scale, rows, weights } => (2, scale, Some(rows), Some(weights)),
             Epilogue::Rows { rows } => (3, 1.0, Some(rows), None),
@@ -147,13 +150,13 @@ impl Gemm {
         }
         let (tiles_m, tiles_n) = (m.div_ceil(rows_of_tile), n.div_ceil(columns_of_tile));
         let tiles = images * tiles_m * tiles_n;
-        let in_units = [a, b, c].into_iter().flat_map(|at| [at.first / v, at.line / v, at.image / v]);
-        [tiles, tiles_m, tiles_n, m, n, k]
-            .into_iter()
-            .chain(in_units)
-            .chain([rows.map_or(0, |r| r.1)])
-            .fold(launch.write(c.operand), Launch::word)
-            .float(scale)
+        launch
+            .write(c.operand)
+            .params(fields! { tiles, tiles_m, tiles_n, m, n, k })
+            .params(fields! { a_first: a.first / v, a_line: a.line / v, a_image: a.image / v })
+            .params(fields! { b_first: b.first / v, b_line: b.line / v, b_image: b.image / v })
+            .params(fields! { c_first: c.first / v, c_line: c.line / v, c_image: c.image / v })
+            .params(fields! { rows_first: rows.map_or(0, |r| r.1), scale })
             .grid(tiles.div_ceil(tiles_of_group), 1, 1)
             .flops(2.0 * (images * m * n) as f64 * k as f64)
     }

@@ -5,17 +5,22 @@
 //! they are: they are packed side by side when they have changed.
 
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Graph, Io, Node, Op, OpKey, Operand, Shape, Value};
 use crate::ops::column_sum::column_sum;
 use crate::ops::concat::part;
 use crate::ops::elementwise;
 use crate::ops::shared::tile::Tile;
 
-use super::gemm::Gemm;
+use super::forward::dense;
 use super::gradient::GradWeight;
-use super::sum::{Has, Place, Sum};
-use super::{Conv, STEM, dense};
+use super::kernels::bind::replace;
+use super::kernels::gemm::{self, Gemm};
+use super::kernels::pack::{self, Region};
+use super::kernels::{implicit, plain};
+use super::order;
+use super::problem::{Conv, NAME, OptionalOperands, Sum, WeightStrides};
 
 /// `cat(x·w_iᵀ + b_i)` over `layers` (w_i `c_i c_in`, b_i `c_i`): x is `rows c_in`, the result `rows Σc_i`. Widths are multiples of 4.
 ///
@@ -25,11 +30,14 @@ pub fn linear_joined(graph: &mut Graph, x: Value, layers: &[[Value; 2]]) -> Resu
     let widths = widths(graph, x, layers, false)?;
     if widths.iter().any(|c| !c.is_multiple_of(4)) {
         let problem = format!("layers of {widths:?} channels are to stand side by side");
-        return Err(Error::shape(STEM, problem, "give widths that are multiples of 4"));
+        return Err(Error::shape(NAME, problem, "give widths that are multiples of 4"));
     }
     let shape = graph.shape(x).clone();
     let total = widths.iter().sum();
-    let op = Joined { conv: dense(&shape, total, false, Has { bias: true, ..Has::default() }), widths };
+    let op = Joined {
+        conv: dense(&shape, total, false, OptionalOperands { bias: true, ..OptionalOperands::default() }),
+        widths,
+    };
     Ok(graph.push1(op, &operands(x, layers), [shape.elements() / shape.last(), total]))
 }
 
@@ -45,10 +53,15 @@ pub fn linear_apart<const N: usize>(
     let widths = widths(graph, x, &layers, true)?;
     if widths.iter().any(|&c| c != widths[0]) {
         let problem = format!("layers of {widths:?} channels on one input");
-        return Err(Error::shape(STEM, problem, "give layers of one width"));
+        return Err(Error::shape(NAME, problem, "give layers of one width"));
     }
     let mut shape = graph.shape(x).dims().to_vec();
-    let conv = dense(graph.shape(x), widths[0], true, Has { bias: true, ..Has::default() });
+    let conv = dense(
+        graph.shape(x),
+        widths[0],
+        true,
+        OptionalOperands { bias: true, ..OptionalOperands::default() },
+    );
     shape.truncate(shape.len() - 1);
     shape.push(widths[0]);
     let outputs = vec![(Shape::from(shape), DType::F32); N];
@@ -67,7 +80,7 @@ fn widths(graph: &Graph, x: Value, layers: &[[Value; 2]], input_first: bool) -> 
     let shape = graph.shape(x);
     if shape.rank() < 2 || layers.is_empty() {
         let problem = format!("{} layers on {shape}", layers.len());
-        return Err(Error::shape(STEM, problem, "give layers and rows of channels"));
+        return Err(Error::shape(NAME, problem, "give layers and rows of channels"));
     }
     let width = |&[weight, bias]: &[Value; 2]| {
         let (w, b) = (graph.shape(weight), graph.shape(bias));
@@ -80,7 +93,7 @@ fn widths(graph: &Graph, x: Value, layers: &[[Value; 2]], input_first: bool) -> 
             true => Ok(given),
             false => {
                 let problem = format!("a layer of the weight {w} and the bias {b} on {shape}");
-                Err(Error::shape(STEM, problem, "give weights that take the input, and their biases"))
+                Err(Error::shape(NAME, problem, "give weights that take the input, and their biases"))
             }
         }
     };
@@ -100,7 +113,7 @@ fn starts(widths: &[usize]) -> impl Iterator<Item = (usize, usize)> {
 fn with_packed(sum: &Sum, widths: &[usize], mut candidate: Candidate) -> Candidate {
     let count = widths.len();
     let element = if candidate.arithmetic.is_reduced() { 2 } else { 4 };
-    let rows = sum.packed_rows();
+    let rows = pack::rows(sum);
     // A kernel that packs nothing reads the weight as it would be packed.
     let columns = candidate.prepared.first().map_or(sum.c_out, |bytes| *bytes as usize / (element * rows));
     candidate.prepared = vec![(element * rows * columns) as u64];
@@ -109,23 +122,15 @@ fn with_packed(sum: &Sum, widths: &[usize], mut candidate: Candidate) -> Candida
         let own = Sum { c_out: width, ..*sum };
         // Behind the last layer, zeros fill the row.
         let filled = if i + 1 == count { columns - first } else { width };
-        let place = Place { before: first, line: columns, width: filled };
-        candidate.prepare.push(own.pack_into(
-            Operand::Input(1 + i),
-            Operand::Prepared(0),
-            place,
-            element as u64,
-        ));
+        let region = Region { first, line: columns, width: filled };
+        let operands = [Operand::Input(1 + i), Operand::Prepared(0)];
+        candidate.prepare.push(pack::part(&own, operands, region, element as u64));
     }
-    if sum.has.bias {
+    if sum.optional.bias {
         candidate.prepared.push(4 * sum.c_out as u64);
         for (i, (first, width)) in starts(widths).enumerate() {
-            candidate.prepare.push(pack_row(
-                Operand::Input(1 + count + i),
-                Operand::Prepared(1),
-                first,
-                width,
-            ));
+            let operands = [Operand::Input(1 + count + i), Operand::Prepared(1)];
+            candidate.prepare.push(pack::vector(operands, first, width));
         }
     }
     replace(&mut candidate.launches, |operand| match operand {
@@ -136,19 +141,9 @@ fn with_packed(sum: &Sum, widths: &[usize], mut candidate: Candidate) -> Candida
     candidate
 }
 
-/// A vector of `width` numbers to a part of another.
-fn pack_row(from: Operand, to: Operand, first: usize, width: usize) -> Launch {
-    let launch = Launch::new("conv2d/pack.wgsl").constant("HALF", false).read(from).write(to);
-    [width, 1, width, width, first, 1, 1, 1, 0, width, 0, 1, 0, 0, 0]
-        .into_iter()
-        .fold(launch, Launch::word)
-        .grid(width.div_ceil(64), 1, 1)
-}
-
-fn replace(launches: &mut [Launch], with: impl Fn(Operand) -> Operand) {
-    for operand in launches.iter_mut().flat_map(|launch| &mut launch.operands) {
-        *operand = with(*operand);
-    }
+/// The identity of an op over layers of `widths`, as `conv` would have it.
+fn key(conv: &Conv, kind: &'static str, widths: &[usize]) -> OpKey {
+    widths.iter().fold(conv.key(kind), |key, &width| key.with(fields! { width }))
 }
 
 #[derive(Debug)]
@@ -159,14 +154,18 @@ struct Joined {
 }
 
 impl Op for Joined {
-    fn stem(&self) -> &'static str {
-        STEM
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn key(&self, _: &Io) -> OpKey {
+        key(&self.conv, "conv2d.joined", &self.widths)
     }
 
     fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
         let sum = self.conv.sum();
-        let packed = Sum { strides: [0, 1, sum.c_out as i32, 0, 0], ..sum };
-        let all = sum.ways(device).into_iter().chain([packed.plain(false)]);
+        let packed = Sum { strides: WeightStrides::packed(sum.c_out), ..sum };
+        let all = order::of_sum(&sum, device).into_iter().chain([plain::candidate(&packed, false)]);
         all.map(|candidate| with_packed(&sum, &self.widths, candidate)).collect()
     }
 
@@ -221,8 +220,12 @@ struct JoinedGradInput {
 }
 
 impl Op for JoinedGradInput {
-    fn stem(&self) -> &'static str {
-        STEM
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn key(&self, _: &Io) -> OpKey {
+        key(&self.conv, "conv2d.joined_grad_input", &self.widths)
     }
 
     fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
@@ -231,19 +234,19 @@ impl Op for JoinedGradInput {
         let sum = Sum {
             c1: c_out,
             c_out: c1,
-            strides: [0, 1, c1 as i32, 0, 0],
-            has: Has::default(),
+            strides: WeightStrides::packed(c1),
+            optional: OptionalOperands::default(),
             ..self.conv.sum()
         };
         let packed = |mut candidate: Candidate| {
             let columns = candidate.prepared.first().map_or(c1, |bytes| *bytes as usize / (4 * c_out));
             candidate.prepared = vec![(4 * c_out * columns) as u64];
-            let place = |first| Place { before: first * columns, line: columns, width: columns };
+            let region = |first| Region { first: first * columns, line: columns, width: columns };
             candidate.prepare = starts(&self.widths)
                 .enumerate()
                 .map(|(i, (first, width))| {
                     let own = Sum { c1: width, ..sum };
-                    own.pack_into(Operand::Input(1 + i), Operand::Prepared(0), place(first), 4)
+                    pack::part(&own, [Operand::Input(1 + i), Operand::Prepared(0)], region(first), 4)
                 })
                 .collect();
             replace(&mut candidate.launches, |operand| match operand {
@@ -253,8 +256,8 @@ impl Op for JoinedGradInput {
             candidate
         };
         // Gradients are not for f16 (see `GradInput`).
-        let ways = sum.ways(device).into_iter().filter(|way| !way.arithmetic.is_reduced());
-        ways.chain([sum.plain(false)]).map(packed).collect()
+        let ways = order::of_sum(&sum, device).into_iter().filter(|way| !way.arithmetic.is_reduced());
+        ways.chain([plain::candidate(&sum, false)]).map(packed).collect()
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -276,11 +279,12 @@ impl Apart {
         if !own.in_fours() {
             return Vec::new();
         }
-        let has = Has { more: self.parts - 1, ..own.has };
-        let sum = Sum { c_out: self.parts * own.c_out, has, ..own };
+        let optional = OptionalOperands { more_outputs: self.parts - 1, ..own.optional };
+        let sum = Sum { c_out: self.parts * own.c_out, optional, ..own };
+        let by = |gemm| gemm::candidate(&sum, gemm);
         let reduced = Tile::reduced(device).into_iter().map(Gemm::Tile);
-        let products = Gemm::all(device).into_iter().filter_map(|gemm| sum.gemm(gemm));
-        let all = products.chain(sum.split()).chain(reduced.filter_map(|gemm| sum.gemm(gemm)));
+        let products = Gemm::all(device, [1, sum.pixels(), sum.c_out]).into_iter().filter_map(by);
+        let all = products.chain(implicit::split(&sum)).chain(reduced.filter_map(by));
         let widths = vec![own.c_out; self.parts];
         all.map(|mut candidate| {
             candidate.variant = format!("{} at once", candidate.variant).trim_start().to_owned();
@@ -314,19 +318,23 @@ impl Apart {
 }
 
 impl Op for Apart {
-    fn stem(&self) -> &'static str {
-        STEM
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn key(&self, _: &Io) -> OpKey {
+        self.conv.key("conv2d.apart").with(fields! { parts: self.parts })
     }
 
     fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
         let sum = self.conv.sum();
-        let in_turn = sum.ways(device).into_iter().map(|way| self.in_turn(way));
+        let in_turn = order::of_sum(&sum, device).into_iter().map(|way| self.in_turn(way));
         // On a processor that plays a GPU each layer alone keeps all cores at work, and its weights fit the cache.
         let mut all: Vec<Candidate> = match device.kind {
             DeviceKind::Software => in_turn.chain(self.at_once(device)).collect(),
             _ => self.at_once(device).into_iter().chain(in_turn).collect(),
         };
-        all.push(self.in_turn(sum.plain(false)));
+        all.push(self.in_turn(plain::candidate(&sum, false)));
         all
     }
 

@@ -4,16 +4,18 @@
 //! memory in front of any kernel, whichever is faster. The gradient makes it once more, from the table of statistics, rather than keep it.
 
 use crate::error::Result;
+use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Class, Graph, Io, Node, Op, OpKey, Operand, Shape, Value};
 use crate::ops::group_norm::{self, GroupNorm, group_norm};
 use crate::ops::shared::norm;
 
-use super::gemm::Gemm;
-use super::gradient::{GradInput, GradWeight};
-use super::sum::{FEW, behind};
-use super::winograd::{Normalise, better_tile};
-use super::{Conv, Conv2d, Epilogue, STEM, conv2d};
+use super::forward::{Epilogue, conv2d};
+use super::gradient::GradInput;
+use super::kernels::winograd::Normalisation;
+use super::kernels::{bind, plain};
+use super::order::{self, FEW};
+use super::problem::{Conv, Conv2d, NAME};
 
 /// What stands before the sum.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +55,7 @@ pub fn norm_conv2d(
 impl Conv {
     /// Whether Winograd is what one would choose, whose first stage can normalise.
     fn may_normalise(&self) -> bool {
-        let same = (self.kh, self.kw, self.geometry.stride, self.geometry.dilation) == (3, 3, 1, 1);
-        same && self.sum().in_fours() && self.c1 >= FEW && self.c_out >= FEW
+        self.is_winograd() && self.c1 >= FEW && self.c_out >= FEW
     }
 }
 
@@ -62,17 +63,16 @@ impl Conv {
 fn in_order(
     device: &Capabilities,
     ways: Vec<Candidate>,
-    inside: impl Iterator<Item = Candidate>,
+    inside: Vec<Candidate>,
     [x, table]: [Operand; 2],
     (shape, silu): (&Shape, bool),
 ) -> Vec<Candidate> {
     let bytes = 4 * shape.elements() as u64;
-    let written = |way| behind(way, x, bytes, |to| norm::apply(shape, silu, [x, table, to]));
+    let written = |way| bind::after(way, x, bytes, |to| norm::apply(shape, silu, [x, table, to]));
     let mut all: Vec<Candidate> = ways.into_iter().map(written).collect();
-    let inside = inside.map(|mut way| {
-        way.variant = format!("{} {}", way.class, way.variant);
-        way.class = "prologue";
-        way
+    let inside = inside.into_iter().map(|way| {
+        let variant = way.name();
+        Candidate { class: Class::Prologue, variant, ..way }
     });
     // Each pixel lies in 2.25 tiles. A processor would rather load once more than take 2.25 exponentials; a GPU has arithmetic to spare.
     let at = if device.kind == DeviceKind::Software { all.len() - 1 } else { 0 };
@@ -88,17 +88,20 @@ struct Normed {
 }
 
 impl Op for Normed {
-    fn stem(&self) -> &'static str {
-        STEM
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn key(&self, _: &Io) -> OpKey {
+        self.conv.key("conv2d.normalised").with(fields! { silu: self.norm.silu })
     }
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let (sum, silu) = (self.conv.sum(), self.norm.silu);
         let [x, table] = [0, io.inputs.len() - 1].map(Operand::Input);
-        let mut ways = sum.ways(device);
-        ways.push(sum.plain(false));
-        let (tile, normalise) = (sum.winograd_tile(device), Some(Normalise { table, silu }));
-        let inside = Gemm::all(device).into_iter().filter_map(|g| sum.winograd(tile, g, device, normalise));
+        let mut ways = order::of_sum(&sum, device);
+        ways.push(plain::candidate(&sum, false));
+        let inside = order::of_normalised(&sum, device, Normalisation { table, silu });
         in_order(device, ways, inside, [x, table], (io.input(0), silu))
     }
 
@@ -145,17 +148,20 @@ struct NormedGradWeight {
 }
 
 impl Op for NormedGradWeight {
-    fn stem(&self) -> &'static str {
-        STEM
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn key(&self, _: &Io) -> OpKey {
+        self.conv.key("conv2d.normalised_grad_weight").with(fields! { silu: self.silu })
     }
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let [x, table] = [1, 2].map(Operand::Input);
-        let own = GradWeight { conv: self.conv.clone() };
-        let tile = better_tile(self.conv.size);
-        let normalise = Some(Normalise { table, silu: self.silu });
-        let inside = Gemm::all(device).into_iter().filter_map(|g| own.winograd(tile, g, device, normalise));
-        in_order(device, own.candidates(io, device), inside, [x, table], (io.input(1), self.silu))
+        let ways = order::of_grad_weight(&self.conv, device);
+        let inside =
+            order::of_normalised_grad_weight(&self.conv, device, Normalisation { table, silu: self.silu });
+        in_order(device, ways, inside, [x, table], (io.input(1), self.silu))
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -2,7 +2,10 @@
 
 use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Arithmetic, Launch};
+use crate::graph::{Arithmetic, Candidate, Class, Launch};
+
+/// Workgroups that keep a GPU at work: fewer are a reason for smaller tiles, or to split sums.
+pub(in crate::ops) const BUSY: usize = 64;
 
 /// A tile of a product, and what its operands are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +40,35 @@ impl Tile {
         Self { arithmetic, subgroup, ..self }
     }
 
-    /// The tiles for a product, the heuristic's choice first. Discrete GPUs live on the large one, which reads least; where it would cover
-    /// more columns than there are, and on integrated GPUs, smaller ones leave fewer invocations idle and keep more groups at once.
-    pub fn all(columns: usize, device: &Capabilities) -> [Self; 3] {
+    /// The tiles for a result of `rows` × `columns`, in the written order. Discrete GPUs live on the large one, which reads least; where it
+    /// would cover more columns than there are, and on integrated GPUs, smaller ones leave fewer invocations idle and keep more groups at
+    /// once. All of them add in one order, so the number of rows, and with it the batch, may decide: no tile leaves most of a GPU idle.
+    pub fn all(rows: usize, columns: usize, device: &Capabilities) -> [Self; 3] {
         match device.kind {
-            DeviceKind::Discrete | DeviceKind::Virtual if columns > 64 => {
+            DeviceKind::Discrete | DeviceKind::Virtual
+                if columns > 64 && Self::LARGE.fills(1, rows, columns) =>
+            {
                 [Self::LARGE, Self::MEDIUM, Self::SMALL]
             }
-            DeviceKind::Discrete | DeviceKind::Virtual => [Self::MEDIUM, Self::SMALL, Self::LARGE],
-            DeviceKind::Integrated | DeviceKind::Software => [Self::SMALL, Self::MEDIUM, Self::LARGE],
+            DeviceKind::Discrete | DeviceKind::Virtual if Self::MEDIUM.fills(1, rows, columns) => {
+                [Self::MEDIUM, Self::SMALL, Self::LARGE]
+            }
+            _ => [Self::SMALL, Self::MEDIUM, Self::LARGE],
         }
+    }
+
+    /// The tiles for `batch` products of stored matrices with results of `rows` × `columns`, in the written order.
+    pub fn of_products(batch: usize, rows: usize, columns: usize) -> impl Iterator<Item = Self> {
+        let first = match Self::MEDIUM.fills(batch, rows, columns) {
+            true => [Self::MEDIUM, Self::LARGE, Self::SMALL],
+            false => [Self::SMALL, Self::MEDIUM, Self::LARGE],
+        };
+        first.into_iter()
+    }
+
+    /// Whether results of this size have enough tiles to keep a GPU at work.
+    fn fills(self, batch: usize, rows: usize, columns: usize) -> bool {
+        batch * rows.div_ceil(self.rows) * columns.div_ceil(self.columns) >= BUSY
     }
 
     /// Those that round to f16. A large tile of cooperative matrices takes more workgroup memory than every device has; a software
@@ -70,21 +92,21 @@ impl Tile {
         }
     }
 
-    /// The class of a candidate whose products these are: its own, unless they round.
-    pub fn class(self, own: &'static str) -> &'static str {
-        match self.arithmetic {
-            Arithmetic::Single => own,
-            Arithmetic::Half => "half",
-            Arithmetic::Cooperative(_) => "cooperative",
-        }
-    }
-
-    /// What tells it from others of its class.
-    pub fn variant(self, own: &'static str) -> String {
-        match self.arithmetic {
-            Arithmetic::Single => self.name(),
-            Arithmetic::Half | Arithmetic::Cooperative(_) => format!("{own} {}", self.name()),
-        }
+    /// A candidate of the class `own`, unless these tiles round: class, variant, order of summation and arithmetic. An invocation adds the
+    /// terms of a sum one after the other whatever the tile; in what order a cooperative matrix adds is the device's affair.
+    pub fn named(self, own: Class, launches: Vec<Launch>) -> Candidate {
+        let candidate = match self.arithmetic {
+            Arithmetic::Single => {
+                Candidate::of_class(own, launches).variant(self.name()).in_order(own.name())
+            }
+            Arithmetic::Half => Candidate::of_class(Class::Half, launches)
+                .variant(format!("{own} {}", self.name()))
+                .in_order(format!("half {own}")),
+            Arithmetic::Cooperative(_) => {
+                Candidate::of_class(Class::Cooperative, launches).variant(format!("{own} {}", self.name()))
+            }
+        };
+        Candidate { arithmetic: self.arithmetic, ..candidate }
     }
 
     /// Bytes of a stored operand's element.

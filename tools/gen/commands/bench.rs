@@ -7,7 +7,7 @@ use clap::Args;
 use langevin::bench::{Bench as Bencher, Case, Measurement, Slice, chrome_trace, suite};
 use langevin::error::nearest;
 use langevin::gpu::DeviceKind;
-use langevin::graph::{Choice, Tuner};
+use langevin::graph::{Choice, Kernels, Tuner};
 use serde_json::json;
 
 use crate::exit::{Interrupted, Usage};
@@ -65,8 +65,11 @@ impl Bench {
         let gpu = session.open_gpu()?;
         let software = gpu.capabilities().kind == DeviceKind::Software;
         session.detail("measuring the peaks");
-        let choice = if self.tune { Tuner::new(&gpu).choice() } else { Choice::for_device(&gpu) };
-        let bench = Bencher::new(&gpu, choice, self.counts as usize)?;
+        let kernels = match self.tune {
+            true => Kernels { choice: Choice::Written, tuner: Some(Tuner::new(&gpu)) },
+            false => session.kernels(&gpu)?,
+        };
+        let bench = Bencher::new(&gpu, kernels, self.counts as usize)?;
         let bar = session.bar(cases.len() as u64, "measuring");
         let (mut results, mut plans, mut left) = (Vec::new(), Vec::new(), 0);
         for case in &cases {

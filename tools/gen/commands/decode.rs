@@ -57,7 +57,7 @@ impl Decode {
         let options = self.how.flow.options(saved.sde()?.default_t_eps(), Norm::Batch)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;
+        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
         let done = flow.decode(z, &self.how, options, session)?;
         let n = done.x.len() / (h * w * c);
         if n == 0 {

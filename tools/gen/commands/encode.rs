@@ -49,7 +49,7 @@ impl Encode {
         let images = self.images.read(&saved)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;
+        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
         let done = flow.encode(&images.scaled(saved.centered()), self.flow.batch, options, session)?;
         let [h, w, c] = saved.hwc();
         let n = done.x.len() / (h * w * c);

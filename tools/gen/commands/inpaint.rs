@@ -8,7 +8,6 @@ use langevin::Error;
 use langevin::checkpoint::SavedModel;
 use langevin::data::{Limits, decode};
 use langevin::gpu::Gpu;
-use langevin::graph::Choice;
 use langevin::inverse::{Known, Task, XMean};
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
 use langevin::score::ModelScore;
@@ -218,9 +217,11 @@ impl<'a> Job<'a> {
         let model = saved.network_model();
         let score = ModelScore { model: &model, unscaled: saved.unscaled() };
         let method = Method::Pc { table: &table, norm: common.pc.norm(), constraint: Some(&task) };
+        let kernels = session.kernels(&gpu)?;
         let draft = |batch| {
             let shape = [batch, hwc[0], hwc[1], hwc[2]];
-            let draft = SamplerDraft::new(&gpu, &score, method, shape, Choice::for_device(&gpu))?;
+            let draft = SamplerDraft::new(&gpu, &score, method, shape, kernels.choice.clone())?
+                .tuned(kernels.tuner.as_ref())?;
             room(&gpu, batch, draft.memory().total())?;
             Ok(draft)
         };

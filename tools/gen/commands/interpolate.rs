@@ -72,7 +72,7 @@ impl Interpolate {
         }
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false)?;
+        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
         let hwc = saved.hwc();
         let size: usize = hwc.iter().product();
         let ends = if self.images.is_empty() {

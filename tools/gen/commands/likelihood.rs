@@ -119,7 +119,7 @@ impl LikelihoodCommand {
         }
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), true)?;
+        let mut flow = Flow::new(&gpu, &saved, self.model.which(), true, session.kernels(&gpu)?)?;
         let mut measured =
             Measured { bits: vec![Vec::new(); images.names.len()], nfe: 0, evaluations: 0, runs: 0 };
         let finished = self.measure(

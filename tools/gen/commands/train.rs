@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use langevin::data::{DataConfig, Dataset, Preprocess};
 use langevin::gpu::Gpu;
-use langevin::graph::Choice;
 use langevin::models::Config;
 use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions};
 use serde_json::json;
@@ -84,7 +83,7 @@ impl Train {
             resume: !self.no_resume,
             micro_batch: self.micro_batch.map(|n| n as usize),
             recompute: self.recompute,
-            choice: Choice::for_device(&gpu),
+            kernels: session.kernels(&gpu)?,
             samples: (self.samples_every != Some(0)).then_some(SampleOptions {
                 steps: Some(20),
                 every: self.samples_every,
