@@ -15,16 +15,19 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput};
 use langevin::bench::{Built, Case, Group, Workload, suite};
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Choice, Draft, DraftOptions, KernelRequest};
+use langevin::graph::{Choice, Class, Draft, DraftOptions, KernelRequest};
 
 /// Outputs compared where the whole takes too long.
 const SAMPLES: usize = 4096;
 
 /// How kernels are chosen: `LANGEVIN_KERNELS` forces classes.
 fn choice() -> Choice {
+    request().choice()
+}
+
+fn request() -> KernelRequest {
     let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
-    let request: KernelRequest = asked.parse().unwrap_or_else(|e| panic!("LANGEVIN_KERNELS: {e}"));
-    request.choice()
+    asked.parse().unwrap_or_else(|e| panic!("LANGEVIN_KERNELS: {e}"))
 }
 
 fn main() {
@@ -33,7 +36,8 @@ fn main() {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    let gpu = Gpu::open(&Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options { cooperative: request().names(Class::Cooperative), ..Options::default() };
+    let gpu = Gpu::open(&options).unwrap_or_else(|e| panic!("{e}"));
     let adapter = format!("{} ({})", gpu.adapter().name, gpu.adapter().driver);
     for case in suite() {
         if matches!(case.group, Group::Kernel | Group::Block) && !case.full {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Arithmetic, Choice, DraftOptions, KernelRequest};
+use langevin::graph::{Arithmetic, Choice, Class, DraftOptions, KernelRequest};
 
 use crate::case::Case;
 
@@ -44,7 +44,8 @@ impl Context {
     /// The device of all cases. Without one every case that needs it fails and says what to install, unless
     /// `LANGEVIN_ALLOW_NO_GPU=1`, which leaves it out and counts it.
     pub fn gpu(&self) -> Result<&Gpu, String> {
-        let open = || Gpu::open(&Options::default()).map_err(|e| e.to_string());
+        let options = Options { cooperative: requested().names(Class::Cooperative), ..Options::default() };
+        let open = || Gpu::open(&options).map_err(|e| e.to_string());
         let gpu = self.gpu.get_or_init(open).as_ref();
         let allowed = || std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1");
         self.lacks_gpu.set(gpu.is_err() && allowed());

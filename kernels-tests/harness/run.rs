@@ -241,7 +241,8 @@ pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Mutex<Result<&'static Gpu, String>>> = OnceLock::new();
     static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
     // With what is experimental too, where the device has it: its kernels are candidates like others.
-    let options = Options { cooperative: true, ..Options::default() };
+    let checked = std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1");
+    let options = Options { cooperative: true, checked, ..Options::default() };
     let open = || Gpu::open(&options).map(|gpu| &*Box::leak(Box::new(gpu))).map_err(|e| e.to_string());
     let opened = GPU.get_or_init(|| Mutex::new(open()));
     let opened = opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();

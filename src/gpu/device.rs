@@ -14,12 +14,10 @@ pub struct Options {
     /// An index, a part of a name, or `cpu`; `None` takes the best adapter.
     pub device: Option<String>,
     /// Keep the shaders' bounds checks, loop bounds and zeroed workgroup memory: slow, for hunting bugs.
-    /// `LANGEVIN_CHECKED=1` asks for it as well.
     pub checked: bool,
     /// Use no optional feature even where the device has it, as the tests of the baseline do.
     pub baseline: bool,
     /// Ask for cooperative matrices, which wgpu counts as experimental, where the adapter lists some that kernels use.
-    /// A `LANGEVIN_KERNELS` that names `cooperative` asks for them as well.
     pub cooperative: bool,
 }
 
@@ -96,11 +94,6 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-/// Whether a list of classes names the one that needs an experimental feature.
-fn names_cooperative(kernels: Option<String>) -> bool {
-    kernels.is_some_and(|classes| classes.split(',').any(|class| class.trim() == "cooperative"))
-}
-
 async fn request(
     adapter: &wgpu::Adapter,
     features: wgpu::Features,
@@ -142,10 +135,9 @@ impl Gpu {
         let mut features = raw.features() & wanted;
         let limits = raw.limits();
         // Only who asks gets what is experimental, and a driver that refuses it is asked again without.
-        let asked = options.cooperative || names_cooperative(std::env::var("LANGEVIN_KERNELS").ok());
-        let mut cooperative = report
-            .cooperative_edge
-            .filter(|_| asked && features.contains(wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP));
+        let mut cooperative = report.cooperative_edge.filter(|_| {
+            options.cooperative && features.contains(wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
+        });
         let mut opened = None;
         if cooperative.is_some() {
             let more = features | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -195,14 +187,13 @@ impl Gpu {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             uniform_alignment: u64::from(limits.min_uniform_buffer_offset_alignment).max(16),
         };
-        let checked = options.checked || std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1");
         Ok(Self {
             inner: Arc::new(Inner {
                 device,
                 queue,
                 pipelines: Cache::default(),
                 waiter: Waiter::default(),
-                checked,
+                checked: options.checked,
                 report,
                 capabilities,
                 counters: Mutex::default(),

@@ -67,6 +67,14 @@ impl KernelRequest {
         Kernels { choice: self.choice(), tuner }
     }
 
+    /// Whether a class is asked for by name: `cooperative` needs a device that was opened with cooperative matrices.
+    pub fn names(&self, class: Class) -> bool {
+        match self {
+            Self::Classes(classes) | Self::Tune(classes) => classes.contains(&class),
+            Self::Default | Self::Written => false,
+        }
+    }
+
     /// The choice that needs no device.
     pub fn choice(&self) -> Choice {
         match self {

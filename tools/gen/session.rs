@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use langevin::gpu::{DeviceKind, Gpu, Options, survey};
-use langevin::graph::{KernelRequest, Kernels};
+use langevin::graph::{Class, KernelRequest, Kernels};
 use tracing::Level;
 
 use crate::print;
@@ -112,8 +112,13 @@ impl Session {
     }
 
     /// Opens the device; a software adapter that nobody asked for is said.
-    pub fn open_gpu(&self) -> langevin::Result<Gpu> {
-        let gpu = Gpu::open(&Options { device: self.global.device.clone(), ..Options::default() })?;
+    pub fn open_gpu(&self) -> anyhow::Result<Gpu> {
+        let gpu = Gpu::open(&Options {
+            device: self.global.device.clone(),
+            checked: std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1"),
+            cooperative: requested()?.names(Class::Cooperative),
+            ..Options::default()
+        })?;
         let report = gpu.adapter();
         if report.kind == DeviceKind::Software && self.device().is_none() {
             self.say(format_args!("no GPU answered; {} computes on the processor, slowly", report.name));
