@@ -393,16 +393,16 @@ pub fn over(cases: Vec<OpCase>, mode: impl Fn(&OpCase) -> bool) {
     assert!(applied > 0, "this mode applies to none of the cases");
 }
 
-/// Every variant of every shader of `shaders/<stem>/` that the cases reach, and whether they reach all files.
-pub fn validate(stem: &str, cases: Vec<OpCase>) {
-    shaders::validate(stem, &cases);
+/// Every variant of every shader of `shaders/<op>/` that the cases reach, and whether they reach all files.
+pub fn validate(op: &str, cases: Vec<OpCase>) {
+    shaders::validate(op, &cases);
 }
 
-/// `op_tests! { "stem", cases; forward, backward, sliced, images, reference }` makes one test of each mode over the table `cases()`,
+/// `op_tests! { "op", cases; forward, backward, sliced, images, reference }` makes one test of each mode over the table `cases()`,
 /// and one, `shaders`, that validates every shader variant. Ops without gradients leave out `backward` and `reference`.
 #[macro_export]
 macro_rules! op_tests {
-    ($stem:literal, $cases:ident; $($mode:ident),+ $(,)?) => {
+    ($op:literal, $cases:ident; $($mode:ident),+ $(,)?) => {
         $(
             #[test]
             fn $mode() {
@@ -412,7 +412,7 @@ macro_rules! op_tests {
 
         #[test]
         fn shaders() {
-            $crate::harness::validate($stem, $cases());
+            $crate::harness::validate($op, $cases());
         }
     };
 }

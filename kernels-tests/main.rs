@@ -2,8 +2,8 @@
 
 mod engine;
 mod harness;
-mod house;
 mod identity;
 mod ops;
 mod reference;
+mod rules;
 mod samplers;

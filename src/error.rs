@@ -12,7 +12,7 @@ pub enum Error {
     /// Operands of an op do not fit each other.
     #[error("{op}: {problem}; {remedy}")]
     Shape {
-        /// The op, by its stem.
+        /// The name of the op.
         op: &'static str,
         /// What does not fit, with both shapes.
         problem: String,

@@ -18,9 +18,9 @@
 //! results
 //! ```
 //!
-//! # The map
+//! # The modules
 //!
-//! Each room sees only rooms to its left:
+//! Each module sees only modules to its left:
 //! `error → gpu → graph → ops → nn → models`; `random` sees nothing and all see it; `sde → error`; `score → models, sde`;
 //! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
 //! `training → score, data, checkpoint, output`; `bench → training`; the tool `gen` sees all.

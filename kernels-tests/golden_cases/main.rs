@@ -43,7 +43,7 @@ use context::Context;
 type Run = fn(&Case, &Context) -> Result<Report, String>;
 
 /// Every category that can be run. A folder of another name fails, case by case.
-// One a line, so that rooms can be added side by side.
+// One a line, so that categories can be added side by side.
 #[rustfmt::skip]
 const CATEGORIES: &[(&str, Run)] = &[
     ("checkpoints", checkpoints::run),

@@ -45,7 +45,7 @@ fn devices() -> Vec<Capabilities> {
 }
 
 /// Validates every kernel that the cases reach on any of the devices, forward and backward.
-pub fn validate(stem: &str, cases: &[OpCase]) {
+pub fn validate(op: &str, cases: &[OpCase]) {
     let mut kernels = Kernels::new();
     for case in cases.iter().filter(|case| !case.heavy) {
         let mut runners = vec![Runner::forward(case)];
@@ -67,8 +67,7 @@ pub fn validate(stem: &str, cases: &[OpCase]) {
         }
     }
     let reached: BTreeSet<&str> = kernels.values().map(|(kernel, _)| kernel.shader).collect();
-    let is_entry =
-        |path: &str, text: &str| path.starts_with(&format!("{stem}/")) && text.contains("@compute");
+    let is_entry = |path: &str, text: &str| path.starts_with(&format!("{op}/")) && text.contains("@compute");
     let missed: Vec<&str> = shader::FILES
         .iter()
         .filter(|(p, t)| is_entry(p, t) && !reached.contains(p))

@@ -1,6 +1,6 @@
-//! Byte formats that several rooms share: checksums, TensorFlow's record framing, protobuf's wire format, zip, npy.
+//! Byte formats that several modules share: checksums, TensorFlow's record framing, protobuf's wire format, zip, npy.
 //!
-//! Everything here works on readers, writers and slices; the rooms that open files are `data`, `output` and
+//! Everything here works on readers, writers and slices; the modules that open files are `data`, `output` and
 //! `checkpoint`. Readers take the file's name for their errors, check every size against what is there before they
 //! allocate, and never panic on any input.
 

@@ -33,15 +33,15 @@ impl Table {
     }
 
     /// Whether it has column `last` and, in each step, a row for all images or one for each of `images`.
-    pub(super) fn check(self, graph: &Graph, stem: &'static str, last: usize, images: usize) -> Result<()> {
+    pub(super) fn check(self, graph: &Graph, op: &'static str, last: usize, images: usize) -> Result<()> {
         let shape = graph.shape(self.rows);
         if shape.rank() != 2 || last >= shape[1] {
             let problem = format!("column {last} of a table {shape}");
-            return Err(Error::shape(stem, problem, "give a column it has"));
+            return Err(Error::shape(op, problem, "give a column it has"));
         }
         if (self.per_step != 1 && self.per_step != images) || !shape[0].is_multiple_of(self.per_step) {
             let problem = format!("{} rows a step in a table {shape} for {images} images", self.per_step);
-            return Err(Error::shape(stem, problem, "give each step one row, or one for each image"));
+            return Err(Error::shape(op, problem, "give each step one row, or one for each image"));
         }
         Ok(())
     }
@@ -72,12 +72,12 @@ pub(super) fn by_table(
         .params(fields! { per_image: per_image / v })
 }
 
-const STEM: &str = "lookup";
+const NAME: &str = "lookup";
 
 fn check_counter(graph: &Graph, counter: Value) -> Result<()> {
     if graph.dtype(counter) != DType::U32 || graph.shape(counter).elements() != 1 {
         let problem = format!("the counter is {} of {:?}", graph.shape(counter), graph.dtype(counter));
-        return Err(Error::shape(STEM, problem, "give one u32"));
+        return Err(Error::shape(NAME, problem, "give one u32"));
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn check_counter(graph: &Graph, counter: Value) -> Result<()> {
 /// [`Error::Shape`] when the table has no such column.
 pub fn column(graph: &mut Graph, table: Table, column: usize, n: usize) -> Result<Value> {
     check_counter(graph, table.counter)?;
-    table.check(graph, STEM, column, n)?;
+    table.check(graph, NAME, column, n)?;
     Ok(graph.push1(Column { per_step: table.per_step, column }, &[table.rows, table.counter], [n]))
 }
 
@@ -100,7 +100,7 @@ pub fn slice(graph: &mut Graph, stack: Value, counter: Value, stride: usize, fir
     check_counter(graph, counter)?;
     let shape = graph.shape(stack).clone();
     if shape.rank() < 2 {
-        return Err(Error::shape(STEM, format!("a stack of {shape}"), "give tensors along a first axis"));
+        return Err(Error::shape(NAME, format!("a stack of {shape}"), "give tensors along a first axis"));
     }
     let inner: Shape = shape.dims()[1..].into();
     let op = Slice { rows: shape[0], length: inner.elements(), stride, first };
@@ -125,7 +125,7 @@ struct Column {
 
 impl Op for Column {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -151,7 +151,7 @@ struct Slice {
 
 impl Op for Slice {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -170,7 +170,7 @@ struct Advance;
 
 impl Op for Advance {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {

@@ -1,8 +1,8 @@
 //! One file per op: shape rule, backward, kernel candidates.
 //!
 //! An op is a function that checks shapes and appends to the [`Graph`], and a type that implements
-//! [`Op`](crate::graph::Op). Its kernels are in `shaders/<stem>/`, its test in `kernels-tests/ops/<stem>.rs`, its f64 reference in
-//! `kernels-tests/reference/<stem>.rs`. No op knows another op's file; a backward calls ops by their functions.
+//! [`Op`](crate::graph::Op). Its kernels are in `shaders/<op>/`, its test in `kernels-tests/ops/<op>.rs`, its f64 reference in
+//! `kernels-tests/reference/<op>.rs`. No op knows another op's file; a backward calls ops by their functions.
 
 pub mod activation;
 pub mod adam;

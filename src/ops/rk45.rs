@@ -9,7 +9,7 @@ use crate::graph::{Candidate, Graph, Io, Op, Operand, Value};
 
 use super::lookup::{Table, by_table};
 
-const STEM: &str = "rk45";
+const NAME: &str = "rk45";
 
 /// Slopes of a step: six stages and the one at its end.
 pub const SLOPES: usize = 7;
@@ -18,9 +18,9 @@ fn check(graph: &Graph, table: Table, last_column: usize, y: Value, slopes: Valu
     let (shape, stack) = (graph.shape(y), graph.shape(slopes));
     if stack.elements() != SLOPES * shape.elements() {
         let problem = format!("slopes of {stack} for a state of {shape}");
-        return Err(Error::shape(STEM, problem, "give seven slopes of the state's shape"));
+        return Err(Error::shape(NAME, problem, "give seven slopes of the state's shape"));
     }
-    table.check(graph, STEM, last_column, shape[0])
+    table.check(graph, NAME, last_column, shape[0])
 }
 
 /// The state at which a stage asks for its slope: `y + Σ c_j·slope_j`, c in seven columns from `first` on.
@@ -59,7 +59,7 @@ pub fn ratio(
     check(graph, table, first + SLOPES + 2, y, slopes)?;
     if graph.shape(y) != graph.shape(other) {
         let problem = format!("{} against {}", graph.shape(y), graph.shape(other));
-        return Err(Error::shape(STEM, problem, "give states of one shape"));
+        return Err(Error::shape(NAME, problem, "give states of one shape"));
     }
     let shape = graph.shape(y).clone();
     Ok(graph.push1(
@@ -85,7 +85,7 @@ pub fn accept(
     check(graph, table, column, y, slopes)?;
     if graph.shape(y) != graph.shape(tried) {
         let problem = format!("{} in place of {}", graph.shape(tried), graph.shape(y));
-        return Err(Error::shape(STEM, problem, "give states of one shape"));
+        return Err(Error::shape(NAME, problem, "give states of one shape"));
     }
     graph.push(
         Accept { per_step: table.per_step, column },
@@ -116,7 +116,7 @@ struct Stage {
 
 impl Op for Stage {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -134,7 +134,7 @@ struct Store {
 
 impl Op for Store {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -156,7 +156,7 @@ struct Ratio {
 
 impl Op for Ratio {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -174,7 +174,7 @@ struct Accept {
 
 impl Op for Accept {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {

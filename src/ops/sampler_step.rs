@@ -11,7 +11,7 @@ use super::lanes;
 use super::lookup::{Table, by_table, table_fields};
 use super::shared::flat::flat;
 
-const STEM: &str = "sampler_step";
+const NAME: &str = "sampler_step";
 
 /// Over what norms are taken: those of a Langevin step, and those of an ODE solver's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,11 +24,11 @@ pub enum Norm {
 }
 
 fn check(graph: &Graph, table: Table, last_column: usize, values: &[Value]) -> Result<()> {
-    table.check(graph, STEM, last_column, graph.shape(values[0])[0])?;
+    table.check(graph, NAME, last_column, graph.shape(values[0])[0])?;
     for &v in &values[1..] {
         if graph.shape(v) != graph.shape(values[0]) {
             let problem = format!("{} against {}", graph.shape(values[0]), graph.shape(v));
-            return Err(Error::shape(STEM, problem, "give tensors of the state's shape"));
+            return Err(Error::shape(NAME, problem, "give tensors of the state's shape"));
         }
     }
     Ok(())
@@ -75,7 +75,7 @@ pub fn langevin(
     for square in squares {
         if graph.shape(square).elements() != n {
             let problem = format!("sums of squares {} for a state {}", graph.shape(square), graph.shape(x));
-            return Err(Error::shape(STEM, problem, "give one per image"));
+            return Err(Error::shape(NAME, problem, "give one per image"));
         }
     }
     let output = (graph.shape(x).clone(), DType::F32);
@@ -132,7 +132,7 @@ struct Linear {
 
 impl Op for Linear {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -154,7 +154,7 @@ struct Langevin {
 
 impl Op for Langevin {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
@@ -192,7 +192,7 @@ struct Solver {
 
 impl Op for Solver {
     fn name(&self) -> &'static str {
-        STEM
+        NAME
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {

@@ -77,7 +77,7 @@ pub(super) enum Gemm {
 }
 
 impl Gemm {
-    /// The ways for products among sizes `positions` and `c`, the heuristic's choice first.
+    /// The ways for products among sizes `positions` and `c`, in the written order.
     pub(super) fn all(positions: usize, c: usize, device: &Capabilities) -> Vec<Self> {
         if !positions.is_multiple_of(4) || !c.is_multiple_of(4) {
             return vec![Self::Plain];

@@ -40,7 +40,7 @@ impl Walk {
         Self { n, pixels, c, v, columns, workgroup_columns, workgroup_rows, turns, alone: false }
     }
 
-    /// For sums over pixels: long rows, since a second kernel adds up one number for each row. The heuristic's choice first.
+    /// For sums over pixels: long rows, since a second kernel adds up one number for each row. In the written order.
     pub fn of_sums(x: &Shape, device: &Capabilities) -> [Self; 2] {
         let software = device.kind == DeviceKind::Software;
         [software, !software].map(|alone| Self { alone, ..Self::new(x, if alone { 4 } else { 16 }, [4, 64]) })

@@ -1,4 +1,4 @@
-//! The rules of the house, checked by reading the source: who sees whom, what stands where.
+//! The rules of the source, checked by reading it: who sees whom, what stands where.
 
 mod circles;
 mod source;
@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use source::{Source, files, root};
 
-/// Every room and the rooms that it sees. A room sees itself too, and every room sees `error`.
-const ROOMS: &[(&str, &str)] = &[
+/// Every module and the modules that it sees. A module sees itself too, and every module sees `error`.
+const MODULES: &[(&str, &str)] = &[
     ("error", ""),
     ("random", ""),
     ("formats", ""),
@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("bench", "random gpu graph ops nn models sde score sampling training"),
 ];
 
-/// Where files are opened: rooms, and the one file of the tuning cache.
+/// Where files are opened: modules, and the one file of the tuning cache.
 const TOUCH_FILES: &[&str] = &["src/data/", "src/checkpoint/", "src/output/", "src/gpu/cache"];
 
 /// Where something waits.
@@ -38,8 +38,8 @@ const WAITS: &[&str] = &["src/gpu/wait.rs", "src/gpu/wait/"];
 /// Longer files are two files.
 const LONGEST: usize = 500;
 
-/// The room of a path under `src/`: its folder, or its stem.
-fn room(path: &str) -> &str {
+/// The module of a path under `src/`: its folder, or its file.
+fn module(path: &str) -> &str {
     let inside = path.strip_prefix("src/").unwrap_or(path);
     inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
 }
@@ -66,18 +66,19 @@ fn names(line: &str, word: &str) -> bool {
 }
 
 #[test]
-fn rooms_see_only_rooms_to_their_left() {
+fn modules_see_only_modules_to_their_left() {
     let mut violations = Vec::new();
     for source in library() {
-        let own = room(&source.path);
-        let Some((_, seen)) = ROOMS.iter().find(|(name, _)| *name == own) else {
-            violations.push(format!("{}: no such room; add it to the map in lib.rs and here", source.path));
+        let own = module(&source.path);
+        let Some((_, seen)) = MODULES.iter().find(|(name, _)| *name == own) else {
+            violations.push(format!("{}: no such module; add it to the map in lib.rs and here", source.path));
             continue;
         };
         for (at, line) in source.library_code() {
-            let sees =
-                |other: &str| other == own || other == "error" || seen.split(' ').any(|room| room == other);
-            for other in ROOMS.iter().map(|(name, _)| *name).filter(|other| !sees(other)) {
+            let sees = |other: &str| {
+                other == own || other == "error" || seen.split(' ').any(|module| module == other)
+            };
+            for other in MODULES.iter().map(|(name, _)| *name).filter(|other| !sees(other)) {
                 let paths =
                     [format!("crate::{other}::"), format!("crate::{other};"), format!("crate::{other}::{{")];
                 let listed = line.contains("crate::{") && names(line, other);
@@ -87,14 +88,14 @@ fn rooms_see_only_rooms_to_their_left() {
             }
         }
     }
-    assert_none("a room names a room that it must not see", violations);
+    assert_none("a module names a module that it must not see", violations);
 }
 
 #[test]
-fn only_the_gpu_room_names_wgpu() {
+fn only_the_gpu_module_names_wgpu() {
     let outside = library().into_iter().chain(files("tools", "rs")).chain(files("benches", "rs"));
     let violations = outside
-        .filter(|source| room(&source.path) != "gpu" || !source.path.starts_with("src/"))
+        .filter(|source| module(&source.path) != "gpu" || !source.path.starts_with("src/"))
         .flat_map(|s| {
             (0..s.code.len()).filter(|&at| names(&s.code[at], "wgpu")).map(|at| s.at(at)).collect::<Vec<_>>()
         })
@@ -121,11 +122,11 @@ fn only_the_seam_waits() {
 }
 
 #[test]
-fn unsafe_stands_in_the_gpu_room_with_its_reason() {
+fn unsafe_stands_in_the_gpu_module_with_its_reason() {
     let mut violations = Vec::new();
     for source in library().into_iter().chain(files("tools", "rs")) {
         for (at, _) in source.code.iter().enumerate().filter(|(_, line)| names(line, "unsafe")) {
-            if room(&source.path) != "gpu" || !source.is_marked(at, "SAFETY:") {
+            if module(&source.path) != "gpu" || !source.is_marked(at, "SAFETY:") {
                 violations.push(source.at(at));
             }
         }
@@ -134,10 +135,10 @@ fn unsafe_stands_in_the_gpu_room_with_its_reason() {
 }
 
 #[test]
-fn only_some_rooms_touch_files() {
+fn only_some_modules_touch_files() {
     let opens = ["std::fs", "fs::", "File::", "OpenOptions", "memmap2"];
     let mut violations = Vec::new();
-    for source in library().iter().filter(|s| !TOUCH_FILES.iter().any(|room| s.path.starts_with(room))) {
+    for source in library().iter().filter(|s| !TOUCH_FILES.iter().any(|module| s.path.starts_with(module))) {
         for (at, line) in source.library_code() {
             if opens.iter().any(|word| line.contains(word)) {
                 violations.push(source.at(at));
@@ -198,7 +199,7 @@ fn nothing_is_left_for_later() {
     let marks = ["TODO", "FIXME", "XXX"];
     let mut violations = Vec::new();
     let all = ["src", "tools", "benches", "kernels-tests"].iter().flat_map(|folder| files(folder, "rs"));
-    for source in all.chain(files("shaders", "wgsl")).filter(|s| s.path != "kernels-tests/house.rs") {
+    for source in all.chain(files("shaders", "wgsl")).filter(|s| s.path != "kernels-tests/rules.rs") {
         for (at, line) in source.lines.iter().enumerate() {
             if marks.iter().any(|mark| names(line, mark)) || source.code[at].contains("#[ignore") {
                 violations.push(source.at(at));
@@ -219,8 +220,8 @@ fn files_are_short() {
     assert_none("a file is longer than 500 lines", violations);
 }
 
-/// Stems of the files directly in `folder`, `mod` left out.
-fn stems(folder: &str) -> BTreeSet<String> {
+/// Names of the files directly in `folder`, `mod` left out.
+fn file_names(folder: &str) -> BTreeSet<String> {
     let direct = |source: &Source| {
         let name = source.path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs")?;
         (!name.contains('/') && name != "mod").then(|| name.to_string())
@@ -229,8 +230,8 @@ fn stems(folder: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_op_has_all_its_rooms() {
-    let ops = stems("src/ops");
+fn every_op_has_all_its_files() {
+    let ops = file_names("src/ops");
     let shaders: BTreeSet<String> = files("shaders", "wgsl")
         .iter()
         .filter_map(|s| {
@@ -238,25 +239,25 @@ fn every_op_has_all_its_rooms() {
         })
         .filter(|folder| folder != "shared")
         .collect();
-    let (tests, references) = (stems("kernels-tests/ops"), stems("kernels-tests/reference"));
+    let (tests, references) = (file_names("kernels-tests/ops"), file_names("kernels-tests/reference"));
     let mut violations = Vec::new();
-    for (room, there) in
+    for (module, there) in
         [("shaders/", &shaders), ("kernels-tests/ops/", &tests), ("kernels-tests/reference/", &references)]
     {
-        violations.extend(ops.difference(there).map(|stem| format!("{stem} has nothing in {room}")));
+        violations.extend(ops.difference(there).map(|name| format!("{name} has nothing in {module}")));
     }
-    for (room, there) in [("shaders/", &shaders), ("kernels-tests/ops/", &tests)] {
+    for (module, there) in [("shaders/", &shaders), ("kernels-tests/ops/", &tests)] {
         violations
-            .extend(there.difference(&ops).map(|stem| format!("{room}{stem} has no src/ops/{stem}.rs")));
+            .extend(there.difference(&ops).map(|name| format!("{module}{name} has no src/ops/{name}.rs")));
     }
     let untested = |source: &Source| {
-        let stem = source.path.strip_prefix("kernels-tests/ops/")?.strip_suffix(".rs")?;
-        let table = format!("op_tests! {{ \"{stem}\"");
-        let tested = stem == "mod" || source.lines.iter().any(|line| line.starts_with(&table));
+        let name = source.path.strip_prefix("kernels-tests/ops/")?.strip_suffix(".rs")?;
+        let table = format!("op_tests! {{ \"{name}\"");
+        let tested = name == "mod" || source.lines.iter().any(|line| line.starts_with(&table));
         (!tested).then(|| format!("{}: no `{table}`, so its shaders are not validated", source.path))
     };
     violations.extend(files("kernels-tests/ops", "rs").iter().filter_map(untested));
-    assert_none("one stem, four rooms", violations);
+    assert_none("one name, four places", violations);
 }
 
 /// Bindings may be longer than their tensors: guard zones in tests, shared buffers in plans.
