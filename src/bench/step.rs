@@ -3,7 +3,7 @@
 use super::case::{Built, Data, Workload, numbers};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Kernels};
+use crate::graph::{Drafts, Graph, Kernels};
 use crate::models::{self, Config, Network, presets};
 use crate::nn::Trace;
 use crate::nn::trace::WEIGHTS;
@@ -93,10 +93,7 @@ pub(super) fn training(gpu: &Gpu, preset: &str, n: usize, kernels: &Kernels) -> 
         recompute: false,
         choice: kernels.choice.clone(),
     };
-    let mut draft = StepDraft::new(gpu, &network, &settings)?;
-    if let Some(tuner) = &kernels.tuner {
-        draft = draft.map_drafts(|draft| tuner.tuned(draft))?;
-    }
+    let draft = StepDraft::new(gpu, &network, &settings)?.tuned(kernels.tuner.as_ref())?;
     let mut step = draft.build(gpu)?;
     step.state().initialise(Trainable::manifest(&network), 7)?;
     let objective = Objective::of(&config)?;

@@ -55,4 +55,4 @@ pub use plan::{Plan, Resources};
 pub use request::{KernelRequest, Kernels};
 pub use shape::{DType, Shape, Tensor};
 pub use trace::{Graph, Node, Op, Value};
-pub use tuner::Tuner;
+pub use tuner::{Drafts, Tuner};

@@ -142,6 +142,26 @@ impl Tuner {
     }
 }
 
+/// What is made of several drafts: a sampler, an ODE, a training step.
+pub trait Drafts: Sized {
+    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
+    ///
+    /// # Errors
+    /// What `map` says.
+    fn map_drafts(self, map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self>;
+
+    /// The same by the kernels that `tuner` finds fastest; as it is where there is none.
+    ///
+    /// # Errors
+    /// As [`Draft::new`].
+    fn tuned(self, tuner: Option<&Tuner>) -> Result<Self> {
+        match tuner {
+            Some(tuner) => self.map_drafts(|draft| tuner.tuned(draft)),
+            None => Ok(self),
+        }
+    }
+}
+
 fn is_written(choice: &Choice) -> bool {
     match choice {
         Choice::Written => true,

@@ -11,7 +11,9 @@ use super::coefficients::PcRow;
 use super::rk45::{A, B, C, E, OdeState, StartNorms, Step, Tolerance};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Tuner, Value};
+use crate::graph::{
+    Choice, DType, Draft, DraftOptions, Drafts, Graph, Memory, Plan, Resources, Shape, Value,
+};
 use crate::ops::elementwise::assign;
 use crate::ops::lookup::{Table, advance};
 use crate::ops::reduce::{dot_images, sum_squares_images};
@@ -86,6 +88,16 @@ pub struct Ode {
     accept: (Plan, Table),
     shape: Shape,
     norm: Norm,
+}
+
+impl Drafts for OdeDraft {
+    fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
+        for draft in [&mut self.stages, &mut self.start.draft, &mut self.error.draft, &mut self.accept.draft]
+        {
+            *draft = map(draft)?;
+        }
+        Ok(self)
+    }
 }
 
 impl OdeDraft {
@@ -166,29 +178,6 @@ impl OdeDraft {
             accept,
             shape,
         })
-    }
-
-    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
-    ///
-    /// # Errors
-    /// What `map` says.
-    pub fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
-        for draft in [&mut self.stages, &mut self.start.draft, &mut self.error.draft, &mut self.accept.draft]
-        {
-            *draft = map(draft)?;
-        }
-        Ok(self)
-    }
-
-    /// The same by the kernels that `tuner` finds fastest; as it is where there is none.
-    ///
-    /// # Errors
-    /// As [`OdeDraft::new`].
-    pub fn tuned(self, tuner: Option<&Tuner>) -> Result<Self> {
-        match tuner {
-            Some(tuner) => self.map_drafts(|draft| tuner.tuned(draft)),
-            None => Ok(self),
-        }
     }
 
     /// What the ODE will take.

@@ -7,7 +7,9 @@ use super::pc::{Constrain, PcSetting, PcStep};
 use super::solver::SolverStep;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Tuner, Value};
+use crate::graph::{
+    Choice, DType, Draft, DraftOptions, Drafts, Graph, Memory, Plan, Resources, Shape, Value,
+};
 use crate::ops::elementwise::{assign, scale};
 use crate::ops::lookup::Table;
 use crate::ops::philox::{self, Purpose, Source};
@@ -96,6 +98,14 @@ fn source(graph: &mut Graph, n: usize, step: Value) -> Source {
     Source { seed: graph.input_u32("seeds", [n, 2]), images: graph.input_u32("images", [n]), step }
 }
 
+impl Drafts for SamplerDraft {
+    fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
+        self.step = map(&self.step)?;
+        self.prior = map(&self.prior)?;
+        Ok(self)
+    }
+}
+
 impl SamplerDraft {
     /// Traces and drafts a run of batches of `shape` (`n h w c`).
     ///
@@ -153,27 +163,6 @@ impl SamplerDraft {
             rows: method.rows(),
             shape,
         })
-    }
-
-    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
-    ///
-    /// # Errors
-    /// What `map` says.
-    pub fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
-        self.step = map(&self.step)?;
-        self.prior = map(&self.prior)?;
-        Ok(self)
-    }
-
-    /// The same by the kernels that `tuner` finds fastest; as it is where there is none.
-    ///
-    /// # Errors
-    /// As [`SamplerDraft::new`].
-    pub fn tuned(self, tuner: Option<&Tuner>) -> Result<Self> {
-        match tuner {
-            Some(tuner) => self.map_drafts(|draft| tuner.tuned(draft)),
-            None => Ok(self),
-        }
     }
 
     /// What the sampler will take.

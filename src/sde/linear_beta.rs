@@ -124,6 +124,48 @@ impl LinearBeta {
     }
 }
 
+/// What VP and sub-VP have in common: the type over its schedule, and with `steps` the methods of [`Sde`](super::Sde) that only ask for it.
+macro_rules! of_linear_beta {
+    ($(#[$doc:meta])* struct $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        pub struct $name(LinearBeta);
+
+        impl $name {
+            /// β from `beta_min` at t = 0 to `beta_max` at t = 1, `n` steps. Fails as [`LinearBeta::new`] does.
+            pub fn new(beta_min: f64, beta_max: f64, n: usize) -> crate::Result<Self> {
+                Ok(Self(LinearBeta::new(beta_min, beta_max, n)?))
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = LinearBeta;
+
+            fn deref(&self) -> &LinearBeta {
+                &self.0
+            }
+        }
+    };
+    (steps) => {
+        fn n(&self) -> usize {
+            self.0.n()
+        }
+
+        fn with_n(&self, n: usize) -> crate::Result<std::sync::Arc<dyn Sde>> {
+            Ok(std::sync::Arc::new(Self(self.0.with_n(n)?)))
+        }
+
+        fn default_t_eps(&self) -> f64 {
+            1e-3
+        }
+
+        fn prior_std(&self) -> f64 {
+            1.0
+        }
+    };
+}
+pub(super) use of_linear_beta;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,28 +1,11 @@
 //! The sub-VP SDE, whose variance stays below that of VP at every time.
 
-use std::ops::Deref;
-use std::sync::Arc;
-
+use super::linear_beta::of_linear_beta;
 use super::{Coefficients, Conditioning, LinearBeta, LinearStep, Marginal, Sde, TimeConditioning};
-use crate::Result;
 
-/// dx = −½β(t) x dt + √(β(t)(1 − e^{−2∫β})) dw. Its schedule is that of [`LinearBeta`], to which it derefs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SubVp(LinearBeta);
-
-impl SubVp {
-    /// β from `beta_min` at t = 0 to `beta_max` at t = 1, `n` steps. Fails as [`LinearBeta::new`] does.
-    pub fn new(beta_min: f64, beta_max: f64, n: usize) -> Result<Self> {
-        Ok(Self(LinearBeta::new(beta_min, beta_max, n)?))
-    }
-}
-
-impl Deref for SubVp {
-    type Target = LinearBeta;
-
-    fn deref(&self) -> &LinearBeta {
-        &self.0
-    }
+of_linear_beta! {
+    /// dx = −½β(t) x dt + √(β(t)(1 − e^{−2∫β})) dw. Its schedule is that of [`LinearBeta`], to which it derefs.
+    struct SubVp
 }
 
 impl Sde for SubVp {
@@ -30,17 +13,7 @@ impl Sde for SubVp {
         "subvpsde"
     }
 
-    fn n(&self) -> usize {
-        self.0.n()
-    }
-
-    fn with_n(&self, n: usize) -> Result<Arc<dyn Sde>> {
-        Ok(Arc::new(Self(self.0.with_n(n)?)))
-    }
-
-    fn default_t_eps(&self) -> f64 {
-        1e-3
-    }
+    of_linear_beta! { steps }
 
     fn sde(&self, t: f64) -> Coefficients {
         let beta = self.beta(t);
@@ -57,10 +30,6 @@ impl Sde for SubVp {
     fn time_of_noise(&self, ratio: f64) -> f64 {
         // σ/α = e^{−m} − e^{m} = −2 sinh m.
         self.time_of_log_mean_coeff((0.5 * ratio).asinh())
-    }
-
-    fn prior_std(&self) -> f64 {
-        1.0
     }
 
     /// The paper has no ancestral chain for sub-VP.

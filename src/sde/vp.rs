@@ -1,30 +1,13 @@
 //! The variance-preserving SDE, the continuous limit of DDPM.
 
-use std::ops::Deref;
-use std::sync::Arc;
-
+use super::linear_beta::of_linear_beta;
 use super::{
     Coefficients, Conditioning, Discretized, LinearBeta, LinearStep, Marginal, Sde, TimeConditioning,
 };
-use crate::Result;
 
-/// dx = −½β(t) x dt + √β(t) dw. Its schedule and DDPM's tables are those of [`LinearBeta`], to which it derefs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Vp(LinearBeta);
-
-impl Vp {
-    /// β from `beta_min` at t = 0 to `beta_max` at t = 1, `n` steps. Fails as [`LinearBeta::new`] does.
-    pub fn new(beta_min: f64, beta_max: f64, n: usize) -> Result<Self> {
-        Ok(Self(LinearBeta::new(beta_min, beta_max, n)?))
-    }
-}
-
-impl Deref for Vp {
-    type Target = LinearBeta;
-
-    fn deref(&self) -> &LinearBeta {
-        &self.0
-    }
+of_linear_beta! {
+    /// dx = −½β(t) x dt + √β(t) dw. Its schedule and DDPM's tables are those of [`LinearBeta`], to which it derefs.
+    struct Vp
 }
 
 impl Sde for Vp {
@@ -32,17 +15,7 @@ impl Sde for Vp {
         "vpsde"
     }
 
-    fn n(&self) -> usize {
-        self.0.n()
-    }
-
-    fn with_n(&self, n: usize) -> Result<Arc<dyn Sde>> {
-        Ok(Arc::new(Self(self.0.with_n(n)?)))
-    }
-
-    fn default_t_eps(&self) -> f64 {
-        1e-3
-    }
+    of_linear_beta! { steps }
 
     fn sde(&self, t: f64) -> Coefficients {
         let beta = self.beta(t);
@@ -57,10 +30,6 @@ impl Sde for Vp {
     fn time_of_noise(&self, ratio: f64) -> f64 {
         // (σ/α)² = e^{−2m} − 1.
         self.time_of_log_mean_coeff(0.5 * (ratio * ratio).ln_1p())
-    }
-
-    fn prior_std(&self) -> f64 {
-        1.0
     }
 
     /// DDPM's chain: f = √(1−β_i) − 1, G = √β_i. Not a number where β_i > 1, that is for N < β_max.

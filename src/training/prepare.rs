@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::Drafts;
 use crate::models::Config;
 
 /// Micro-batches: as asked for, or the whole batch, or the largest part that the device takes.

@@ -8,7 +8,7 @@ use super::state::TrainState;
 use super::step::Trainable;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Choice, Draft, Graph, ParameterSet, Resources, Value};
+use crate::graph::{Choice, Draft, Drafts, Graph, ParameterSet, Resources, Value};
 use crate::models::Config;
 use crate::models::config::{Method as MethodName, Sde as SdeName};
 use crate::ops::sampler_step::Norm;

@@ -8,7 +8,9 @@ use super::loss::{LossInputs, Reduction, Row};
 use super::state::{Layouts, TrainState};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Submission};
-use crate::graph::{Choice, DType, Draft, DraftOptions, Graph, Memory, Plan, Resources, Shape, Value};
+use crate::graph::{
+    Choice, DType, Draft, DraftOptions, Drafts, Graph, Memory, Plan, Resources, Shape, Value,
+};
 use crate::models::Network;
 use crate::nn::trace::WEIGHTS;
 use crate::nn::{Manifest, Trace};
@@ -163,6 +165,17 @@ pub struct Figure {
     pub skipped: u64,
 }
 
+impl Drafts for StepDraft {
+    fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
+        self.gradient = map(&self.gradient)?;
+        if let Some(split) = &mut self.split {
+            split.sum = map(&split.sum)?;
+            split.optimize = map(&split.optimize)?;
+        }
+        Ok(self)
+    }
+}
+
 impl StepDraft {
     /// Traces and drafts a step.
     ///
@@ -262,19 +275,6 @@ impl StepDraft {
         let optimize = draft(g, &[totals.norm])?;
         let split = Some(Split { sum, part, so_far, optimize, batch_loss });
         Ok(Self { gradient, split, values, totals, layouts, settings: settings.clone(), manifest })
-    }
-
-    /// The same with each of its drafts by what `map` makes of it: by another choice of kernels.
-    ///
-    /// # Errors
-    /// What `map` says.
-    pub fn map_drafts(mut self, mut map: impl FnMut(&Draft) -> Result<Draft>) -> Result<Self> {
-        self.gradient = map(&self.gradient)?;
-        if let Some(split) = &mut self.split {
-            split.sum = map(&split.sum)?;
-            split.optimize = map(&split.optimize)?;
-        }
-        Ok(self)
     }
 
     /// What a step takes, with all parameter sets.

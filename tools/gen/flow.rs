@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
-use langevin::graph::Kernels;
+use langevin::graph::{Drafts, Kernels};
 use langevin::models::Weights;
 use langevin::sampling::flow::{self, FlowOptions, Flowed};
 use langevin::sampling::ode::{Ode, OdeDraft};

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use langevin::checkpoint::diffusers::SchedulerConfig;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
-use langevin::graph::{Kernels, Memory};
+use langevin::graph::{Drafts, Kernels, Memory};
 use langevin::models::Config;
 use langevin::models::config::{self, Method as Name};
 use langevin::ops::sampler_step;

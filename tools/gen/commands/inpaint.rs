@@ -8,6 +8,7 @@ use langevin::Error;
 use langevin::checkpoint::SavedModel;
 use langevin::data::{Limits, decode};
 use langevin::gpu::Gpu;
+use langevin::graph::Drafts;
 use langevin::inverse::{Known, Task, XMean};
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
 use langevin::score::ModelScore;
