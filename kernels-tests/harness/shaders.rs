@@ -77,12 +77,12 @@ pub fn validate(op: &str, cases: &[OpCase]) {
     assert_accepted(&kernels);
 }
 
-/// Adds the kernels of a draft; one that is there already must have the same fields.
+/// Adds the kernels of a draft; those of one label must have the same bindings and fields.
 fn collect(kernels: &mut Kernels, draft: &Draft) {
     for (kernel, uniform) in draft.launches() {
         let fields = bindings::fields(uniform);
         let known = kernels.entry(kernel.label()).or_insert_with(|| (kernel.clone(), fields.clone()));
-        assert_eq!(known.1, fields, "{}: one kernel with two uniform blocks", kernel.label());
+        assert_eq!((&known.0, &known.1), (kernel, &fields), "two kernels of one label");
     }
 }
 
