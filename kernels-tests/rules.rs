@@ -35,6 +35,10 @@ const TOUCH_FILES: &[&str] = &["src/data/", "src/checkpoint/", "src/output/", "s
 /// Where something waits.
 const WAITS: &[&str] = &["src/gpu/wait.rs", "src/gpu/wait/"];
 
+/// What is compiled only with the feature `files`, and so in no browser.
+const NEEDS_FILES: &[&str] =
+    &["src/data/", "src/output/", "src/training/trainer.rs", "src/training/clock.rs"];
+
 /// Longer files are two files.
 const LONGEST: usize = 500;
 
@@ -119,6 +123,21 @@ fn only_the_seam_waits() {
         }
     }
     assert_none("only src/gpu/wait blocks, polls or catches a panic", violations);
+}
+
+/// The clock of `std` panics in a browser.
+#[test]
+fn the_clock_is_one_that_a_browser_has() {
+    let mut violations = Vec::new();
+    for source in library().iter().filter(|s| !NEEDS_FILES.iter().any(|place| s.path.starts_with(place))) {
+        for (at, line) in source.library_code() {
+            let of_std = line.contains("std::time") && (names(line, "Instant") || names(line, "SystemTime"));
+            if of_std {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("crate::gpu::Instant takes the place of std::time::Instant", violations);
 }
 
 #[test]

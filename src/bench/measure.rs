@@ -1,6 +1,6 @@
 //! Checking, then timing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::case::{Built, Case, Group};
 use super::peaks::Peaks;
 use super::trace::Slice;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Instant};
 use crate::graph::{Choice, Kernels};
 
 /// What one count of the clock should span, so that a submission's own cost is small in it.

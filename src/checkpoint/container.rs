@@ -4,12 +4,16 @@
 //! for each tensor, and one for the header itself. Any reader of safetensors opens the file; this one verifies it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "files")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "files")]
 use crate::checkpoint::files::{Files, OsFiles, replace};
-use crate::checkpoint::safetensors::{self, Header, Metadata};
+use crate::checkpoint::safetensors::Header;
+#[cfg(feature = "files")]
+use crate::checkpoint::safetensors::{self, Metadata};
 use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::Tensors;
 use crate::checkpoint::xxh64::Xxh64;
@@ -190,6 +194,7 @@ impl Checkpoint {
         ]
     }
 
+    #[cfg(feature = "files")]
     fn metadata(&self, tensors: &Tensors) -> Result<Metadata> {
         let mut metadata = Metadata::new();
         let mut put = |key: &str, value: String| metadata.push((key.into(), value));

@@ -4,6 +4,7 @@
 //! tensors; it runs nothing, does not panic, and holds no more memory than the file's size justifies. Tensors are lazy: opening reads names, shapes
 //! and places, and elements are read, and their checksums verified, when they are asked for.
 
+#[cfg(feature = "files")]
 mod adopt;
 mod container;
 pub mod diffusers;

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+#[cfg(feature = "files")]
 use super::adopt::adopt;
 use super::diffusers::{SchedulerConfig, UNetConfig};
+#[cfg(feature = "files")]
+use super::open;
 use super::safetensors::Metadata;
 use super::torch::Parameter;
-use super::{Source, Tensor, Tensors, Weights, open, read, unet2d};
+use super::{Source, Tensor, Tensors, Weights, read, unet2d};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, blocking};
 use crate::models::unet::Unet;

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+#[cfg(feature = "files")]
+use crate::Error;
+use crate::Result;
 use crate::checkpoint::dtype::DType;
 #[cfg(feature = "files")]
 use crate::checkpoint::files::{Files, OsFiles, replace};
 use crate::checkpoint::source::{Budget, Check, Source, Stream, Sum};
 use crate::checkpoint::tensors::{Stored, Tensor, Tensors, elements};
-use crate::{Error, Result};
 
 /// The reference implementation's own limit.
 const MAX_HEADER: u64 = 100_000_000;

@@ -4,6 +4,7 @@
 //! Opening reads names, shapes and places; the elements stay in the file until a [`Tensor`] is asked for them.
 
 use std::collections::{BTreeMap, HashMap};
+#[cfg(feature = "files")]
 use std::path::Path;
 use std::sync::Arc;
 

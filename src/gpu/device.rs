@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::adapter::{self, AdapterReport, DeviceKind};
 use super::buffer::{Binding, Buffer};
 use super::pipeline::Cache;
-use super::wait::{self, Waiter, blocking};
+use super::wait::{self, blocking};
 use crate::error::{Error, Result};
 
 /// How to open a device.
@@ -67,7 +67,8 @@ pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pipelines: Cache,
-    pub(super) waiter: Waiter,
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) waiter: wait::Waiter,
     pub(super) checked: bool,
     report: AdapterReport,
     capabilities: Capabilities,
@@ -192,7 +193,8 @@ impl Gpu {
                 device,
                 queue,
                 pipelines: Cache::default(),
-                waiter: Waiter::default(),
+                #[cfg(not(target_family = "wasm"))]
+                waiter: wait::Waiter::default(),
                 checked: options.checked,
                 report,
                 capabilities,

@@ -1,11 +1,11 @@
 //! Times that the device takes itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::buffer::Binding;
 use super::device::Gpu;
 use super::submit::Dispatch;
-use super::wait::{Submission, blocking};
+use super::wait::{Instant, Submission, blocking};
 use crate::error::Result;
 
 /// Pairs of stamps in one query set: 4,096 queries are the interface's most.
@@ -35,16 +35,27 @@ impl Gpu {
     }
 
     /// What an empty submission takes, by the processor's clock: the shortest of three, with nothing else under way.
-    pub fn submission_time(&self) -> Result<Duration> {
-        self.wait()?;
+    ///
+    /// # Errors
+    /// As [`Gpu::wait_async`].
+    pub async fn submission_time_async(&self) -> Result<Duration> {
+        self.wait_async().await?;
         let mut shortest = Duration::MAX;
         for _ in 0..3 {
             let start = Instant::now();
             self.submit([])?;
-            self.wait()?;
+            self.wait_async().await?;
             shortest = shortest.min(start.elapsed());
         }
         Ok(shortest)
+    }
+
+    /// [`Gpu::submission_time_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn submission_time(&self) -> Result<Duration> {
+        blocking(self.submission_time_async())
     }
 
     /// [`Gpu::submit`] between the stamps of pair `pair`.

@@ -19,7 +19,8 @@ use native as platform;
 #[cfg(target_family = "wasm")]
 use web as platform;
 
-pub(super) use platform::Waiter;
+#[cfg(not(target_family = "wasm"))]
+pub(super) use native::Waiter;
 pub use platform::{Submission, blocking};
 /// A clock that only goes forward: that of `std`, in a browser `performance.now()`, where that of `std` would panic.
 pub use web_time::Instant;

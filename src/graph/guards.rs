@@ -46,20 +46,24 @@ impl Guards {
     }
 
     /// Allocates scratch buffers of these sizes.
-    pub(super) fn scratch(&mut self, gpu: &Gpu, label: &str, sizes: &[u64]) -> Result<Vec<Buffer>> {
-        sizes.iter().map(|&bytes| self.allocate(gpu, label, bytes, true)).collect()
+    pub(super) async fn scratch(&mut self, gpu: &Gpu, label: &str, sizes: &[u64]) -> Result<Vec<Buffer>> {
+        let mut buffers = Vec::with_capacity(sizes.len());
+        for &bytes in sizes {
+            buffers.push(self.allocate(gpu, label, bytes, true).await?);
+        }
+        Ok(buffers)
     }
 
     /// Allocates a buffer whose contents belong to the caller.
-    pub(super) fn kept(&mut self, gpu: &Gpu, label: &str, bytes: u64) -> Result<Buffer> {
-        self.allocate(gpu, label, bytes, false)
+    pub(super) async fn kept(&mut self, gpu: &Gpu, label: &str, bytes: u64) -> Result<Buffer> {
+        self.allocate(gpu, label, bytes, false).await
     }
 
-    fn allocate(&mut self, gpu: &Gpu, label: &str, bytes: u64, scratch: bool) -> Result<Buffer> {
+    async fn allocate(&mut self, gpu: &Gpu, label: &str, bytes: u64, scratch: bool) -> Result<Buffer> {
         if !self.wanted {
-            return gpu.buffer(label, bytes);
+            return gpu.buffer_async(label, bytes).await;
         }
-        let buffer = gpu.buffer(label, bytes + ZONE)?;
+        let buffer = gpu.buffer_async(label, bytes + ZONE).await?;
         self.buffers.push(Guarded { buffer: buffer.clone(), end: bytes, scratch });
         Ok(buffer)
     }
@@ -87,11 +91,11 @@ impl Guards {
     }
 
     /// Whether every zone is as it was filled.
-    pub(super) fn hold(&self, gpu: &Gpu) -> Result<bool> {
+    pub(super) async fn hold(&self, gpu: &Gpu) -> Result<bool> {
         for guarded in &self.buffers {
             let size = guarded.buffer.size() - guarded.end;
             let zone = Binding { buffer: guarded.buffer.clone(), offset: guarded.end, size };
-            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&gpu.read(&zone)?);
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&gpu.read_async(&zone).await?);
             if words.iter().any(|&word| word != guarded.word()) {
                 return Ok(false);
             }

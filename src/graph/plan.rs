@@ -12,7 +12,7 @@ use super::replay::Replayer;
 use super::schedule::BoundLaunch;
 use super::trace::{Graph, Kind, Value};
 use crate::error::{Error, Result};
-use crate::gpu::{Binding, Buffer, Gpu};
+use crate::gpu::{Binding, Buffer, Gpu, blocking};
 
 /// Memory of the caller that a plan uses in place of its own.
 #[derive(Clone, Debug, Default)]
@@ -59,17 +59,17 @@ impl Draft {
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Pipeline`]; [`Error::UnknownName`] when a set lacks a tensor.
-    pub fn build(&self, gpu: &Gpu, resources: Resources) -> Result<Plan> {
+    pub async fn build_async(&self, gpu: &Gpu, resources: Resources) -> Result<Plan> {
         let kernels: Vec<_> = self.kernels().collect();
-        let pipelines = gpu.pipelines(&kernels)?;
+        let pipelines = gpu.pipelines_async(&kernels).await?;
         let mut guards = Guards::new(self.options.guards);
-        let shared = guards.scratch(gpu, "shared", &self.shared)?;
-        let prepared = guards.scratch(gpu, "prepared", &self.prepared)?;
+        let shared = guards.scratch(gpu, "shared", &self.shared).await?;
+        let prepared = guards.scratch(gpu, "prepared", &self.prepared).await?;
         let Resources { mut sets, bindings: mut external } = resources;
-        self.allocate_sets(gpu, &mut sets)?;
+        self.allocate_sets(gpu, &mut sets).await?;
         for (&value, location) in &self.locations {
             if matches!(location, Location::External(_)) {
-                self.allocate_external(gpu, value, &mut external, &mut guards)?;
+                self.allocate_external(gpu, value, &mut external, &mut guards).await?;
             }
         }
         let find = |location: &Location| -> Result<Binding> {
@@ -107,7 +107,7 @@ impl Draft {
                 .collect()
         };
         let (prepare, step) = (bound(&self.prepare)?, bound(&self.step)?);
-        let replayer = Replayer::new(gpu, &prepare, step, self.uniform_slots)?;
+        let replayer = Replayer::new(gpu, &prepare, step, self.uniform_slots).await?;
         guards.fill(gpu)?;
         Ok(Plan {
             gpu: gpu.clone(),
@@ -122,8 +122,16 @@ impl Draft {
         })
     }
 
+    /// [`Draft::build_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Draft::build_async`]; [`Error::CannotBlock`] in a browser.
+    pub fn build(&self, gpu: &Gpu, resources: Resources) -> Result<Plan> {
+        blocking(self.build_async(gpu, resources))
+    }
+
     /// Sets that the caller did not give are laid out in the order in which the graph asked for their tensors.
-    fn allocate_sets(&self, gpu: &Gpu, sets: &mut HashMap<String, ParameterSet>) -> Result<()> {
+    async fn allocate_sets(&self, gpu: &Gpu, sets: &mut HashMap<String, ParameterSet>) -> Result<()> {
         let mut wanted: Vec<(&str, Vec<Value>)> = Vec::new();
         for (i, info) in self.graph.values.iter().enumerate() {
             if let Kind::Parameter { set } = &info.kind
@@ -138,12 +146,12 @@ impl Draft {
         for (name, values) in wanted {
             let tensors = values.iter().map(|&v| (self.graph.name(v), self.graph.shape(v).clone()));
             let layout = ParameterLayout::new(tensors, gpu.capabilities().max_binding)?;
-            sets.insert(name.to_owned(), ParameterSet::zeros(gpu, name, &Arc::new(layout))?);
+            sets.insert(name.to_owned(), ParameterSet::zeros_async(gpu, name, &Arc::new(layout)).await?);
         }
         Ok(())
     }
 
-    fn allocate_external(
+    async fn allocate_external(
         &self,
         gpu: &Gpu,
         value: Value,
@@ -159,7 +167,7 @@ impl Draft {
             }
             return Ok(());
         }
-        let buffer = guards.kept(gpu, &info.name, bytes)?;
+        let buffer = guards.kept(gpu, &info.name, bytes).await?;
         if let Kind::Constant(data) = &info.kind {
             gpu.write(&buffer, 0, data)?;
         }
@@ -196,6 +204,14 @@ impl Plan {
     /// Replays the step once.
     ///
     /// # Errors
+    /// As [`Plan::replay_async`].
+    pub async fn run_async(&mut self) -> Result<()> {
+        self.replay_async(1).await
+    }
+
+    /// [`Plan::run_async`], blocking the thread.
+    ///
+    /// # Errors
     /// As [`Plan::replay`].
     pub fn run(&mut self) -> Result<()> {
         self.replay(1)
@@ -205,17 +221,33 @@ impl Plan {
     ///
     /// # Errors
     /// What the device reported: [`Error::DeviceLost`], [`Error::OutOfMemory`], [`Error::Validation`].
-    pub fn replay(&mut self, count: usize) -> Result<()> {
-        self.replayer.replay(count)
+    pub async fn replay_async(&mut self, count: usize) -> Result<()> {
+        self.replayer.replay(count).await
     }
 
-    /// [`Plan::run`] for whoever waits long: `watch` hears, whenever a submission has ended, the share of the step's operations that
+    /// [`Plan::replay_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Plan::replay_async`]; [`Error::CannotBlock`] in a browser.
+    pub fn replay(&mut self, count: usize) -> Result<()> {
+        blocking(self.replay_async(count))
+    }
+
+    /// [`Plan::run_async`] for whoever waits long: `watch` hears, whenever a submission has ended, the share of the step's operations that
     /// are done. At most three submissions are still under way when it returns.
+    ///
+    /// # Errors
+    /// As [`Plan::replay_async`].
+    pub async fn run_watched_async(&mut self, watch: impl FnMut(f64)) -> Result<()> {
+        self.replayer.run_watched(watch).await
+    }
+
+    /// [`Plan::run_watched_async`], blocking the thread.
     ///
     /// # Errors
     /// As [`Plan::replay`].
     pub fn run_watched(&mut self, watch: &mut dyn FnMut(f64)) -> Result<()> {
-        self.replayer.run_watched(watch)
+        blocking(self.run_watched_async(watch))
     }
 
     /// Cuts every dispatch that takes longer than `budget` when measured. Shorter than the default only in tests.
@@ -226,10 +258,18 @@ impl Plan {
     /// Replays once, each launch by itself, and returns (label, time, FLOPs) in order.
     ///
     /// # Errors
+    /// As [`Plan::replay_async`].
+    pub async fn profile_async(&mut self) -> Result<Vec<(String, Duration, f64)>> {
+        self.replayer.slices().await?;
+        Ok(self.replayer.profile())
+    }
+
+    /// [`Plan::profile_async`], blocking the thread.
+    ///
+    /// # Errors
     /// As [`Plan::replay`].
     pub fn profile(&mut self) -> Result<Vec<(String, Duration, f64)>> {
-        self.replayer.slices()?;
-        Ok(self.replayer.profile())
+        blocking(self.profile_async())
     }
 
     /// Replays once, each dispatch by itself, and returns (label, time, FLOPs) of each in order: a launch that was cut has several.
@@ -237,19 +277,35 @@ impl Plan {
     /// The times are the device's own stamps where it has them, else the processor's, an empty submission's taken off.
     ///
     /// # Errors
+    /// As [`Plan::replay_async`].
+    pub async fn slices_async(&mut self) -> Result<Vec<(String, Duration, f64)>> {
+        let slices = self.replayer.slices().await?;
+        Ok(self.replayer.labelled(slices))
+    }
+
+    /// [`Plan::slices_async`], blocking the thread.
+    ///
+    /// # Errors
     /// As [`Plan::replay`].
     pub fn slices(&mut self) -> Result<Vec<(String, Duration, f64)>> {
-        let slices = self.replayer.slices()?;
-        Ok(self.replayer.labelled(slices))
+        blocking(self.slices_async())
     }
 
     /// Replays `count` times and returns the time of one replay: by the device's stamps around each submission where it has them,
     /// else by the processor's clock around all of them.
     ///
     /// # Errors
+    /// As [`Plan::replay_async`].
+    pub async fn time_async(&mut self, count: usize) -> Result<Duration> {
+        self.replayer.time(count).await
+    }
+
+    /// [`Plan::time_async`], blocking the thread.
+    ///
+    /// # Errors
     /// As [`Plan::replay`].
     pub fn time(&mut self, count: usize) -> Result<Duration> {
-        self.replayer.time(count)
+        blocking(self.time_async(count))
     }
 
     /// The longest submission by the measured times of its dispatches.
@@ -308,13 +364,35 @@ impl Plan {
     }
 
     /// Reads an output or state back.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] when the plan keeps no such value; as [`Gpu::read_async`].
+    pub async fn read_async(&self, value: Value) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.gpu.read_async(&self.binding(value)?).await?))
+    }
+
+    /// [`Plan::read_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Plan::read_async`]; [`Error::CannotBlock`] in a browser.
     pub fn read(&self, value: Value) -> Result<Vec<f32>> {
-        Ok(bytemuck::pod_collect_to_vec(&self.gpu.read(&self.binding(value)?)?))
+        blocking(self.read_async(value))
     }
 
     /// Reads an output or state of unsigned integers back.
+    ///
+    /// # Errors
+    /// As [`Plan::read_async`].
+    pub async fn read_u32_async(&self, value: Value) -> Result<Vec<u32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.gpu.read_async(&self.binding(value)?).await?))
+    }
+
+    /// [`Plan::read_u32_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Plan::read`].
     pub fn read_u32(&self, value: Value) -> Result<Vec<u32>> {
-        Ok(bytemuck::pod_collect_to_vec(&self.gpu.read(&self.binding(value)?)?))
+        blocking(self.read_u32_async(value))
     }
 
     /// Says that parameters have been written: packed copies are made again before the next step.
@@ -324,7 +402,7 @@ impl Plan {
 
     /// Says whether the guard zones are untouched; true when the draft asked for none.
     pub fn guards_hold(&self) -> Result<bool> {
-        self.guards.hold(&self.gpu)
+        blocking(self.guards.hold(&self.gpu))
     }
 
     /// Where the draft asked for guards: makes temporaries, workspaces and packed weights NaN again, so that the next replay shows

@@ -1,12 +1,12 @@
 //! The replayer: it owns the launches of a plan, cuts them by measured times, and submits them again and again.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cut::{self, DISPATCH_BUDGET};
 use super::schedule::{BoundLaunch, Schedule, UniformSlots};
 use crate::error::Result;
-use crate::gpu::{DeviceKind, Dispatch, Gpu, Stopwatch};
+use crate::gpu::{DeviceKind, Dispatch, Gpu, Instant, Stopwatch};
 
 /// Submissions that may wait in the queue: enough to keep the device busy, few enough to keep memory flat.
 const IN_FLIGHT: usize = 3;
@@ -46,7 +46,7 @@ pub(super) struct Replayer {
 
 impl Replayer {
     /// Cuts by an estimate of the device's speed, low enough that a watchdog does not see the first replay.
-    pub(super) fn new(
+    pub(super) async fn new(
         gpu: &Gpu,
         prepare: &[BoundLaunch],
         step: Vec<BoundLaunch>,
@@ -60,7 +60,7 @@ impl Replayer {
             let floor = Duration::from_micros(20);
             launches.iter().map(|l| Duration::from_secs_f64(l.flops / flops_per_second).max(floor)).collect()
         };
-        let uniforms = UniformSlots::new(gpu, prepare.iter().chain(&step), slots)?;
+        let uniforms = UniformSlots::new(gpu, prepare.iter().chain(&step), slots).await?;
         let ones = vec![1; prepare.len()];
         let prepare = uniforms.schedule(gpu, prepare, &ones, &estimate(prepare), 0)?;
         let times = estimate(&step);
@@ -119,7 +119,7 @@ impl Replayer {
 
     /// Replays the step `count` times and returns when the last one is submitted; nothing is read back in between. The second replay
     /// since the plan was built is measured, dispatch by dispatch.
-    pub(super) fn replay(&mut self, mut count: usize) -> Result<()> {
+    pub(super) async fn replay(&mut self, mut count: usize) -> Result<()> {
         self.prepare()?;
         while count > 0 && self.measured != Measured::Done {
             match self.measured {
@@ -129,7 +129,7 @@ impl Replayer {
                     }
                     self.measured = Measured::Warm;
                 }
-                _ => drop(self.measure(&mut |_| ())?),
+                _ => drop(self.measure(|_| ()).await?),
             }
             count -= 1;
         }
@@ -141,7 +141,7 @@ impl Replayer {
                 if queued.len() > IN_FLIGHT
                     && let Some(oldest) = queued.pop_front()
                 {
-                    self.gpu.wait_for(oldest)?;
+                    self.gpu.wait_for_async(oldest).await?;
                 }
             }
             count -= repeats;
@@ -151,10 +151,10 @@ impl Replayer {
 
     /// Replays once; `watch` hears, whenever a submission has ended, the share of the step's operations that are done. At most three
     /// submissions are still under way when it returns.
-    pub(super) fn run_watched(&mut self, watch: &mut dyn FnMut(f64)) -> Result<()> {
+    pub(super) async fn run_watched(&mut self, mut watch: impl FnMut(f64)) -> Result<()> {
         self.prepare()?;
         if self.measured == Measured::Warm {
-            return self.measure(watch).map(drop);
+            return self.measure(watch).await.map(drop);
         }
         let shares = self.shares();
         let mut queued = VecDeque::new();
@@ -163,7 +163,7 @@ impl Replayer {
             if queued.len() > IN_FLIGHT
                 && let Some((oldest, end)) = queued.pop_front()
             {
-                self.gpu.wait_for(oldest)?;
+                self.gpu.wait_for_async(oldest).await?;
                 watch(shares[end]);
             }
         }
@@ -188,21 +188,22 @@ impl Replayer {
     }
 
     /// Replays once with a wait behind every dispatch, then cuts and groups by the times.
-    fn measure(&mut self, watch: &mut dyn FnMut(f64)) -> Result<Vec<Slice>> {
-        let idle = self.gpu.submission_time()?;
+    async fn measure(&mut self, mut watch: impl FnMut(f64)) -> Result<Vec<Slice>> {
+        let idle = self.gpu.submission_time_async().await?;
         let stopwatch = self.gpu.stopwatch(self.step.dispatches.len());
         let shares = self.shares();
         let mut slices = Vec::with_capacity(self.step.dispatches.len());
         for (i, (dispatch, &launch)) in self.step.dispatches.iter().zip(&self.step.launch_of).enumerate() {
             let start = Instant::now();
             self.submit_timed([dispatch], stopwatch.as_ref(), i)?;
-            self.gpu.wait()?;
+            self.gpu.wait_async().await?;
             slices.push(Slice { launch, time: start.elapsed().saturating_sub(idle) });
             watch(shares[i + 1]);
         }
         if let Some(stopwatch) = stopwatch {
             // What the processor saw bounds what the device says.
-            for (slice, stamped) in slices.iter_mut().zip(self.gpu.elapsed(&stopwatch)?) {
+            let stamps = self.gpu.elapsed_async(&stopwatch).await?;
+            for (slice, stamped) in slices.iter_mut().zip(stamps) {
                 slice.time = stamped.map_or(slice.time, |stamped| stamped.min(slice.time));
             }
         }
@@ -227,11 +228,11 @@ impl Replayer {
     }
 
     /// Replays once, each dispatch by itself, and gives the time of each.
-    pub(super) fn slices(&mut self) -> Result<Vec<Slice>> {
+    pub(super) async fn slices(&mut self) -> Result<Vec<Slice>> {
         if self.measured == Measured::Nothing || !self.prepared {
-            self.replay(1)?;
+            self.replay(1).await?;
         }
-        self.measure(&mut |_| ())
+        self.measure(|_| ()).await
     }
 
     /// Label, share of the operations and time of each dispatch of `slices`.
@@ -252,18 +253,18 @@ impl Replayer {
 
     /// Replays `count` times and returns the time of one replay: by the device's stamps around each submission where it has them,
     /// else by the processor's clock around all of them.
-    pub(super) fn time(&mut self, count: usize) -> Result<Duration> {
+    pub(super) async fn time(&mut self, count: usize) -> Result<Duration> {
         while self.measured != Measured::Done || !self.prepared {
-            self.replay(1)?;
+            self.replay(1).await?;
         }
-        self.gpu.wait()?;
+        self.gpu.wait_async().await?;
         let count = count.max(1);
         let repeats = self.step.repeats.clamp(1, count);
         let rounds = count.div_ceil(repeats);
         let start = Instant::now();
         let Some(stopwatch) = self.gpu.stopwatch(rounds * self.step.ends.len()) else {
-            self.replay(count)?;
-            self.gpu.wait()?;
+            self.replay(count).await?;
+            self.gpu.wait_async().await?;
             return Ok(start.elapsed() / count as u32);
         };
         let mut pair = 0;
@@ -274,10 +275,10 @@ impl Replayer {
                 pair += 1;
             }
         }
-        self.gpu.wait()?;
+        self.gpu.wait_async().await?;
         let wall = start.elapsed();
         // What the processor saw bounds what the device says.
-        let stamped: Option<Duration> = self.gpu.elapsed(&stopwatch)?.into_iter().sum();
+        let stamped: Option<Duration> = self.gpu.elapsed_async(&stopwatch).await?.into_iter().sum();
         Ok(stamped.map_or(wall, |stamped| stamped.min(wall)) / count as u32)
     }
 

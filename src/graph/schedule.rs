@@ -56,14 +56,15 @@ pub(super) struct UniformSlots {
 
 impl UniformSlots {
     /// `count` slots for the blocks of `launches`.
-    pub(super) fn new<'a>(
+    pub(super) async fn new<'a>(
         gpu: &Gpu,
         launches: impl Iterator<Item = &'a BoundLaunch>,
         count: usize,
     ) -> Result<Self> {
         let widest = launches.map(|launch| 16 + 4 * launch.uniform.len() as u64).max().unwrap_or(16);
         let bytes = widest.next_multiple_of(gpu.capabilities().uniform_alignment);
-        Ok(Self { buffer: gpu.uniform_buffer("uniforms", bytes * count as u64)?, bytes, count })
+        let buffer = gpu.uniform_buffer_async("uniforms", bytes * count as u64).await?;
+        Ok(Self { buffer, bytes, count })
     }
 
     /// Cuts `launches` into `parts` and writes their uniform blocks to slots from `first` on. `times` are those of whole launches.

@@ -1,14 +1,12 @@
 //! An op on the device by itself, so that its candidates can be timed.
 
-use std::time::Instant;
-
 use super::candidate::Candidate;
 use super::cut::{DISPATCH_BUDGET, cut};
 use super::io::Io;
 use super::launch::{Launch, Operand};
 use super::shape::{DType, Tensor};
 use crate::error::Result;
-use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Kernel};
+use crate::gpu::{Binding, Buffer, Dispatch, Gpu, Instant, Kernel};
 
 /// What a submission costs by itself may be this share of a sample.
 const OVERHEAD: f64 = 0.05;

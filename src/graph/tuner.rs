@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::candidate::Candidate;
 use super::choice::{Choice, Choices, Settled};
@@ -14,7 +14,7 @@ use super::contest;
 use super::draft::{Draft, DraftedOp};
 use super::trial::Trial;
 use crate::error::Result;
-use crate::gpu::{Gpu, TuningCache};
+use crate::gpu::{Gpu, Instant, TuningCache};
 
 /// An op with fewer floating-point operations an image than this is not worth timing.
 const LIGHT: f64 = 1e6;

@@ -124,6 +124,7 @@ impl Unet {
     }
 
     /// The number of groups of every norm, level by level.
+    #[cfg(feature = "files")]
     pub(crate) fn group_counts(&self) -> Vec<usize> {
         fn block(b: &ResnetBlock) -> Vec<usize> {
             vec![b.norm_0.groups, b.norm_1.groups]

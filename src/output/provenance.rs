@@ -2,11 +2,16 @@
 
 #[cfg(feature = "files")]
 use std::fs::File;
-use std::io::{BufRead, Seek, Write};
-use std::path::Path;
+use std::io::Write;
+#[cfg(feature = "files")]
+use std::{
+    io::{BufRead, Seek},
+    path::Path,
+};
 
 use png::text_metadata::{ITXtChunk, TEXtChunk};
 
+#[cfg(feature = "files")]
 use crate::{Error, Result};
 
 /// Keys and values, in order. The usual keys are `command`, `config` (TOML), `seeds`, `weights` (hash of the file),
@@ -20,6 +25,7 @@ pub struct Provenance {
 const PREFIX: &str = "langevin:";
 const SOFTWARE: &str = "Software";
 /// Text unpacked from one file, at most.
+#[cfg(feature = "files")]
 const MAX_TEXT: usize = 4 << 20;
 /// Longer values, and those that are not ASCII, go into compressed UTF-8 chunks.
 const PLAIN: usize = 200;
@@ -86,6 +92,7 @@ impl Provenance {
         Self::read_from(std::io::BufReader::new(File::open(path).map_err(Error::io(path))?), path)
     }
 
+    #[cfg(feature = "files")]
     fn read_from(file: impl BufRead + Seek, path: &Path) -> Result<Option<Self>> {
         let bad = |e: png::DecodingError| Error::format(path, format!("no readable PNG: {e}"));
         let mut decoder = png::Decoder::new_with_limits(file, png::Limits { bytes: 1 << 29 });

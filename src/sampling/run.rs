@@ -6,7 +6,7 @@ use super::few_step::SolverTable;
 use super::pc::{Constrain, PcSetting, PcStep};
 use super::solver::SolverStep;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, blocking};
 use crate::graph::{
     Choice, DType, Draft, DraftOptions, Drafts, Graph, Memory, Plan, Resources, Shape, Value,
 };
@@ -94,6 +94,13 @@ pub struct ImageSeed {
     pub image: u32,
 }
 
+/// Which states of a run are kept.
+enum Keep<'s> {
+    Nothing,
+    /// That of every so many steps and of the last, in this list.
+    Every(usize, &'s mut Vec<Vec<f32>>),
+}
+
 fn source(graph: &mut Graph, n: usize, step: Value) -> Source {
     Source { seed: graph.input_u32("seeds", [n, 2]), images: graph.input_u32("images", [n]), step }
 }
@@ -178,11 +185,12 @@ impl SamplerDraft {
     /// Allocates and compiles; `resources` holds the weights.
     ///
     /// # Errors
-    /// What [`Draft::build`] says.
-    pub fn build(&self, gpu: &Gpu, resources: Resources) -> Result<Sampler> {
-        let step = self.step.build(gpu, resources)?;
+    /// What [`Draft::build_async`] says.
+    pub async fn build_async(&self, gpu: &Gpu, resources: Resources) -> Result<Sampler> {
+        let step = self.step.build_async(gpu, resources).await?;
         let shared = step.binding(self.values.x)?;
-        let prior = self.prior.build(gpu, Resources::new().bind(self.values.prior_x, shared))?;
+        let resources = Resources::new().bind(self.values.prior_x, shared);
+        let prior = self.prior.build_async(gpu, resources).await?;
         // A sampler that does nothing has no use for coefficients.
         if step.uses(self.values.table.rows) {
             step.write(self.values.table.rows, &self.coefficients)?;
@@ -196,6 +204,14 @@ impl SamplerDraft {
             rows: self.rows,
             shape: self.shape.clone(),
         })
+    }
+
+    /// [`SamplerDraft::build_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`SamplerDraft::build_async`].
+    pub fn build(&self, gpu: &Gpu, resources: Resources) -> Result<Sampler> {
+        blocking(self.build_async(gpu, resources))
     }
 }
 
@@ -235,36 +251,77 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::NonFinite`] when the result holds NaN or infinity; what the device reports. `None` when stopped.
+    pub async fn run_async(
+        &mut self,
+        images: &[ImageSeed],
+        progress: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        self.begin(images)?;
+        self.prior.run_async().await?;
+        self.finish(images.len(), progress, Keep::Nothing).await
+    }
+
+    /// [`Sampler::run_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Sampler::run_async`].
     pub fn run(
         &mut self,
         images: &[ImageSeed],
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Vec<f32>>> {
-        self.begin(images)?;
-        self.prior.run()?;
-        self.finish(images.len(), progress, &mut |_, _| Ok(()))
+        blocking(self.run_async(images, progress))
     }
 
     /// The same from a given starting point, a whole batch `n h w c`, in place of a draw from the prior.
     ///
     /// # Errors
-    /// As [`Sampler::run`]; [`Error::Shape`] when `start` is no whole batch.
+    /// As [`Sampler::run_async`]; [`Error::Shape`] when `start` is no whole batch.
+    pub async fn run_from_async(
+        &mut self,
+        start: &[f32],
+        images: &[ImageSeed],
+        progress: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        self.begin(images)?;
+        self.step.write(self.values.x, start)?;
+        self.finish(images.len(), progress, Keep::Nothing).await
+    }
+
+    /// [`Sampler::run_from_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Sampler::run_from_async`].
     pub fn run_from(
         &mut self,
         start: &[f32],
         images: &[ImageSeed],
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Vec<f32>>> {
-        self.begin(images)?;
-        self.step.write(self.values.x, start)?;
-        self.finish(images.len(), progress, &mut |_, _| Ok(()))
+        blocking(self.run_from_async(start, images, progress))
     }
 
-    /// [`Sampler::run`], keeping the state of every `every`-th step and of the last, `images h w c` each. Every kept state is read
+    /// [`Sampler::run_async`], keeping the state of every `every`-th step and of the last, `images h w c` each. Every kept state is read
     /// back, which makes the run slower; its result has the same bits.
     ///
     /// # Errors
-    /// As [`Sampler::run`].
+    /// As [`Sampler::run_async`].
+    pub async fn run_keeping_async(
+        &mut self,
+        images: &[ImageSeed],
+        every: usize,
+        states: &mut Vec<Vec<f32>>,
+        progress: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        self.begin(images)?;
+        self.prior.run_async().await?;
+        self.finish(images.len(), progress, Keep::Every(every.max(1), states)).await
+    }
+
+    /// [`Sampler::run_keeping_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Sampler::run_keeping_async`].
     pub fn run_keeping(
         &mut self,
         images: &[ImageSeed],
@@ -272,17 +329,7 @@ impl Sampler {
         states: &mut Vec<Vec<f32>>,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Vec<f32>>> {
-        let (x, rows, n) = (self.values.x, self.rows, self.shape[0]);
-        self.begin(images)?;
-        self.prior.run()?;
-        self.finish(images.len(), progress, &mut |done, plan| {
-            if done % every.max(1) == 0 || done == rows {
-                let mut state = plan.read(x)?;
-                state.truncate(state.len() / n * images.len());
-                states.push(state);
-            }
-            Ok(())
-        })
+        blocking(self.run_keeping_async(images, every, states, progress))
     }
 
     fn begin(&mut self, images: &[ImageSeed]) -> Result<()> {
@@ -310,23 +357,32 @@ impl Sampler {
         self.step.write_u32(table.counter, &[0])
     }
 
-    /// The steps; `watch` sees the plan after each.
-    fn finish(
+    /// The steps, and the result of the last one.
+    async fn finish(
         &mut self,
         images: usize,
-        progress: &mut dyn FnMut(usize) -> bool,
-        watch: &mut dyn FnMut(usize, &Plan) -> Result<()>,
+        mut progress: impl FnMut(usize) -> bool,
+        mut keep: Keep<'_>,
     ) -> Result<Option<Vec<f32>>> {
-        for done in 0..self.rows {
-            if !progress(done) {
+        let unpadded = |mut batch: Vec<f32>, n: usize| {
+            batch.truncate(batch.len() / n * images);
+            batch
+        };
+        for done in 1..=self.rows {
+            if !progress(done - 1) {
                 return Ok(None);
             }
-            self.step.run()?;
-            watch(done + 1, &self.step)?;
+            self.step.run_async().await?;
+            if let Keep::Every(every, states) = &mut keep
+                && (done % *every == 0 || done == self.rows)
+            {
+                let state = self.step.read_async(self.values.x).await?;
+                states.push(unpadded(state, self.shape[0]));
+            }
         }
-        let mut result = self.step.read(self.values.result)?;
+        let result = self.step.read_async(self.values.result).await?;
         progress(self.rows);
-        result.truncate(result.len() / self.shape[0] * images);
+        let result = unpadded(result, self.shape[0]);
         if result.iter().any(|v| !v.is_finite()) {
             return Err(Error::NonFinite { tensor: "the sample".into(), step: self.rows as u64 });
         }

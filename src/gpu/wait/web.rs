@@ -51,7 +51,3 @@ pub(super) async fn submission(gpu: &Gpu, submission: Submission) -> Result<()> 
 pub(super) async fn before_mapping(_: &Gpu, _: Submission) -> Result<()> {
     Ok(())
 }
-
-/// The event loop needs no help.
-#[derive(Default)]
-pub(in crate::gpu) struct Waiter;
