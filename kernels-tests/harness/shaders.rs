@@ -26,7 +26,7 @@ const WRITTEN: &str = "LANGEVIN_SHADER_TEXTS";
 /// Kernels by label, with the fields of their uniform blocks.
 type Kernels = BTreeMap<String, (Kernel, Fields)>;
 
-/// Devices that a candidate may ask for: the baseline, and one with every optional feature, of each kind.
+/// Devices that a candidate may ask for: the baseline, and one with every optional feature, of each kind; and a GPU of Apple's.
 fn devices() -> Vec<Capabilities> {
     let kinds = [DeviceKind::Discrete, DeviceKind::Integrated, DeviceKind::Software];
     let device = |kind, full: bool| Capabilities {
@@ -41,7 +41,15 @@ fn devices() -> Vec<Capabilities> {
         timestamps: full,
         uniform_alignment: 256,
     };
-    kinds.into_iter().flat_map(|kind| [device(kind, false), device(kind, true)]).collect()
+    let apple = Capabilities {
+        workgroup_memory: 32 << 10,
+        max_buffer: 8 << 30,
+        max_binding: 4 << 30,
+        subgroups: Some((4, 64)),
+        ..device(DeviceKind::Integrated, true)
+    };
+    let common = kinds.into_iter().flat_map(|kind| [device(kind, false), device(kind, true)]);
+    common.chain([apple]).collect()
 }
 
 /// Validates every kernel that the cases reach on any of the devices, forward and backward.
@@ -135,8 +143,8 @@ fn write(folder: &Path, kernel: &Kernel, texts: &BTreeMap<Language, String>) -> 
     for (language, text) in texts {
         let mut hasher = std::hash::DefaultHasher::new();
         text.hash(&mut hasher);
-        let stem = kernel.shader.trim_end_matches(".wgsl").replace('/', "-");
-        let name = format!("{stem}-{:016x}.{}", hasher.finish(), language.extension());
+        let shader = kernel.shader.trim_end_matches(".wgsl").replace('/', "-");
+        let name = format!("{shader}-{:016x}.{}", hasher.finish(), language.extension());
         std::fs::write(folder.join(name), format!("// {}\n{text}", kernel.label()))?;
     }
     Ok(())

@@ -125,7 +125,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let line = (n * H + u32(iy)) * W;
         let taps = ky * KW * ROWS;
 //!for s in 0..SOURCES
+//!if FXC
+        // FXC walks through loops whose length it knows, for seconds. origin.w is 0.
+        for (var q = 0u; q < Q$s + p.origin.w; q++) {
+//!else
         for (var q = 0u; q < Q$s; q++) {
+//!end
 //!for j in 0..COLS
             let v$j = select(vec4<f32>(0.0), load$s(line + column$j, q), inside$j);
 //!end

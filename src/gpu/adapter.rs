@@ -1,6 +1,7 @@
 //! Which adapters there are and which one is taken.
 
 use super::wait::{self, blocking};
+use super::{cards, direct3d};
 use crate::error::{Error, Result};
 
 /// What kind of processor an adapter is.
@@ -42,12 +43,16 @@ impl DeviceKind {
 pub struct AdapterReport {
     /// Place in the list of [`Survey::adapters`].
     pub index: usize,
+    /// Number of the card. Adapters of one card differ by their backend.
+    pub card: usize,
     /// The adapter's name.
     pub name: String,
     /// What kind of processor.
     pub kind: DeviceKind,
     /// Vulkan, Metal, DX12 or a browser's WebGPU, in lower case.
     pub backend: String,
+    /// What compiles kernels where the driver does not: FXC or DXC on Direct3D 12.
+    pub compiler: Option<&'static str>,
     /// Driver and its version.
     pub driver: String,
     /// Memory of the device in bytes, which an integrated or software one shares with the processor; none where the backend does not say.
@@ -93,10 +98,11 @@ impl AdapterReport {
     }
 }
 
-pub(super) fn instance() -> wgpu::Instance {
+fn instance(backends: wgpu::Backends, compiler: &wgpu::Dx12Compiler) -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = backends();
+    descriptor.backends = backends;
     descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
+    descriptor.backend_options.dx12.shader_compiler = compiler.clone();
     wgpu::Instance::new(descriptor)
 }
 
@@ -120,14 +126,16 @@ fn backend_names() -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
-fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
+fn report(adapter: &wgpu::Adapter, compiler: &wgpu::Dx12Compiler) -> AdapterReport {
     let info = adapter.get_info();
     let limits = adapter.limits();
     let features = adapter.features();
     AdapterReport {
-        index,
+        index: 0,
+        card: 0,
         kind: DeviceKind::of(info.device_type),
         backend: info.backend.to_string(),
+        compiler: (info.backend == wgpu::Backend::Dx12).then(|| direct3d::name(compiler)),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         memory: super::heaps::memory(adapter),
         max_binding: limits.max_storage_buffer_binding_size,
@@ -164,19 +172,41 @@ fn cooperative_edge(adapter: &wgpu::Adapter, backend: wgpu::Backend) -> Option<u
     adapter.cooperative_matrix_properties().iter().any(is_it).then_some(wanted)
 }
 
-/// Every adapter of the enabled backends (`WGPU_BACKEND` narrows them), best first: discrete, integrated, virtual, software.
-async fn list(instance: &wgpu::Instance) -> Vec<(AdapterReport, wgpu::Adapter)> {
-    let found = wait::adapters(instance, backends()).await;
-    let mut all: Vec<_> = found
-        .into_iter()
-        .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
-        .map(|a| (report(0, &a), a))
-        .collect();
-    all.sort_by_key(|(r, _)| r.kind);
-    for (index, (report, _)) in all.iter_mut().enumerate() {
-        report.index = index;
+/// Every adapter of the enabled backends (`WGPU_BACKEND` narrows them), best first: discrete, integrated, virtual, software. Adapters of
+/// one card stand together, Vulkan before Direct3D 12.
+async fn list() -> Vec<(AdapterReport, wgpu::Adapter)> {
+    let compiler = direct3d::compiler();
+    let mut found = enumerate(backends(), &compiler).await;
+    let dx12 = wgpu::Backends::DX12 & backends();
+    let has_dx12 = found.iter().any(|(report, ..)| report.backend == "dx12");
+    // DXC gives programs of shader model 6, so drivers without it are not listed; nor is any where its library does not load.
+    if cfg!(windows) && !dx12.is_empty() && !has_dx12 && !matches!(compiler, wgpu::Dx12Compiler::Fxc) {
+        let by_fxc = enumerate(dx12, &wgpu::Dx12Compiler::Fxc).await;
+        if !by_fxc.is_empty() {
+            tracing::warn!("no driver of Direct3D 12 takes what DXC compiles, so FXC does");
+        }
+        found.extend(by_fxc);
     }
-    all
+    cards::sort(found)
+}
+
+async fn enumerate(
+    backends: wgpu::Backends,
+    compiler: &wgpu::Dx12Compiler,
+) -> Vec<(AdapterReport, cards::Numbers, wgpu::Adapter)> {
+    let computes = |adapter: &wgpu::Adapter| {
+        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+    };
+    wait::adapters(&instance(backends, compiler), backends)
+        .await
+        .into_iter()
+        .filter(computes)
+        .map(|adapter| {
+            let info = adapter.get_info();
+            let numbers = cards::Numbers { vendor: info.vendor, device: info.device };
+            (report(&adapter, compiler), numbers, adapter)
+        })
+        .collect()
 }
 
 /// The adapters there are, and the one that is taken.
@@ -195,9 +225,9 @@ pub struct Survey {
 /// # Errors
 /// [`Error::NoAdapter`], [`Error::UnknownDevice`].
 pub async fn survey_async(device: Option<&str>) -> Result<Survey> {
-    let adapters: Vec<_> = list(&instance()).await.into_iter().map(|(report, _)| report).collect();
-    let (chosen, reason) = pick(&adapters, device)?;
-    Ok(Survey { adapters, chosen, reason })
+    let adapters: Vec<_> = list().await.into_iter().map(|(report, _)| report).collect();
+    let cards::Pick { order, reason } = pick(&adapters, device)?;
+    Ok(Survey { adapters, chosen: order[0], reason })
 }
 
 /// [`survey_async`], blocking the thread.
@@ -208,43 +238,22 @@ pub fn survey(device: Option<&str>) -> Result<Survey> {
     blocking(survey_async(device))
 }
 
-/// Chooses by `wanted` (an index, a part of a name, or `cpu`), else by `WGPU_ADAPTER_NAME`, else the best.
-pub(super) async fn choose(
-    instance: &wgpu::Instance,
-    wanted: Option<&str>,
-) -> Result<(AdapterReport, wgpu::Adapter)> {
-    let mut all = list(instance).await;
+/// The adapters to open for `wanted` (an index, a part of a name, `cpu`, a backend, `NAME:BACKEND`), else for `WGPU_ADAPTER_NAME`, else
+/// the best: first the one that is wanted, then those of the same card under other backends.
+pub(super) async fn choose(wanted: Option<&str>) -> Result<Vec<(AdapterReport, wgpu::Adapter)>> {
+    let all = list().await;
     let reports: Vec<AdapterReport> = all.iter().map(|(report, _)| report.clone()).collect();
-    let (index, _) = pick(&reports, wanted)?;
-    Ok(all.swap_remove(index))
+    let order = pick(&reports, wanted)?.order;
+    let mut chosen: Vec<_> = all.into_iter().filter(|(report, _)| order.contains(&report.index)).collect();
+    chosen.sort_by_key(|(report, _)| order.iter().position(|&index| index == report.index));
+    Ok(chosen)
 }
 
-fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<(usize, String)> {
-    let Some(best) = all.first() else {
-        return Err(Error::NoAdapter { tried: backend_names(), remedy: remedy() });
-    };
+fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<cards::Pick> {
     let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
     let by = if wanted.is_some() { "--device" } else { "WGPU_ADAPTER_NAME" };
-    let Some(wanted) = wanted.or(from_environment.as_deref()).map(str::to_lowercase) else {
-        let kind = best.kind.name();
-        let reason = match all.len() {
-            1 => format!("the only adapter, {kind}"),
-            _ => format!("the first {kind} one; discrete comes before integrated, virtual and software"),
-        };
-        return Ok((best.index, reason));
-    };
-    all.iter()
-        .find(|r| match wanted.parse::<usize>() {
-            Ok(index) => r.index == index,
-            Err(_) if wanted == "cpu" => r.kind == DeviceKind::Software,
-            Err(_) => r.name.to_lowercase().contains(&wanted),
-        })
-        .map(|r| (r.index, format!("{by} {wanted}")))
-        .ok_or_else(|| {
-            let known =
-                all.iter().map(|r| format!("{} ({})", r.index, r.name)).collect::<Vec<_>>().join(", ");
-            Error::UnknownDevice { asked: format!("{by} {wanted:?}"), known }
-        })
+    let picked = cards::pick(all, wanted.or(from_environment.as_deref()), by)?;
+    picked.ok_or_else(|| Error::NoAdapter { tried: backend_names(), remedy: remedy() })
 }
 
 /// Keeps Mesa's layer for choosing a device out of the process where it could only complain: without
@@ -295,16 +304,17 @@ fn remedy() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn only_a_discrete_device_has_a_memory_of_its_own() {
-        let report = |kind, memory| AdapterReport {
+    pub(in crate::gpu) fn report(kind: DeviceKind, memory: Option<u64>) -> AdapterReport {
+        AdapterReport {
             index: 0,
+            card: 0,
             name: String::new(),
             kind,
             backend: String::new(),
+            compiler: None,
             driver: String::new(),
             memory,
             max_binding: 1 << 27,
@@ -317,7 +327,11 @@ mod tests {
             timestamps: false,
             cooperative_matrix: false,
             cooperative_edge: None,
-        };
+        }
+    }
+
+    #[test]
+    fn only_a_discrete_device_has_a_memory_of_its_own() {
         let discrete = report(DeviceKind::Discrete, Some(8 << 30));
         assert!(discrete.check_room("the step", 8 << 30).is_ok());
         let refused = discrete.check_room("the step", 9 << 30).unwrap_err().to_string();

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use super::adapter::{self, AdapterReport, DeviceKind};
 use super::buffer::{Binding, Buffer};
-use super::pipeline::Cache;
+use super::pipeline::{Access, Cache, Kernel};
 use super::wait::{self, blocking};
 use crate::error::{Error, Result};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// An index, a part of a name, or `cpu`; `None` takes the best adapter.
+    /// An index, a part of a name, `cpu`, a backend (`vulkan`, `metal`, `dx12`), or `NAME:BACKEND`; `None` takes the best adapter. Where
+    /// no backend is named and the card's first one refuses, the next one is tried.
     pub device: Option<String>,
     /// Keep the shaders' bounds checks, loop bounds and zeroed workgroup memory: slow, for hunting bugs.
     pub checked: bool,
@@ -95,6 +96,11 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
+/// The smallest kernel there is.
+fn probe() -> Kernel {
+    Kernel { shader: "lookup/advance.wgsl", constants: Vec::new(), access: vec![Access::ReadWrite] }
+}
+
 async fn request(
     adapter: &wgpu::Adapter,
     features: wgpu::Features,
@@ -126,8 +132,26 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownDevice`], [`Error::DeviceRefused`].
     pub async fn open_async(options: &Options) -> Result<Self> {
-        let instance = adapter::instance();
-        let (report, raw) = adapter::choose(&instance, options.device.as_deref()).await?;
+        let mut left = adapter::choose(options.device.as_deref()).await?.into_iter().peekable();
+        loop {
+            // bug: a choice that names no adapter is an error above.
+            let (report, raw) = left.next().expect("an adapter at least");
+            let backend = report.backend.clone();
+            let Some((next, _)) = left.peek() else { return Self::on(report, &raw, options).await };
+            let cause = match Self::on(report, &raw, options).await {
+                // A backend that opens may still refuse to compile, so one small kernel is compiled before the card is left to it.
+                Ok(gpu) => match gpu.pipelines_async(&[&probe()]).await {
+                    Ok(_) => return Ok(gpu),
+                    Err(cause) => cause,
+                },
+                Err(cause) => cause,
+            };
+            tracing::warn!("{backend} refuses: {cause}; trying {} on {}", next.backend, next.name);
+        }
+    }
+
+    /// Opens one adapter.
+    async fn on(report: AdapterReport, raw: &wgpu::Adapter, options: &Options) -> Result<Self> {
         let wanted = if options.baseline {
             wgpu::Features::empty()
         } else {
@@ -145,7 +169,7 @@ impl Gpu {
             // SAFETY: wgpu's contract for experimental features is that they may have bugs, which whoever enables them takes on. It
             // is one that was asked for by name, used by one kernel that stays within its buffers as every other does.
             let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
-            match request(&raw, more, &limits, experimental).await {
+            match request(raw, more, &limits, experimental).await {
                 Ok(device) => (opened, features) = (Some(device), more),
                 Err(cause) => {
                     tracing::warn!("{} refuses cooperative matrices: {cause}", report.name);
@@ -155,7 +179,7 @@ impl Gpu {
         }
         let (device, queue) = match opened {
             Some(opened) => opened,
-            None => request(&raw, features, &limits, wgpu::ExperimentalFeatures::disabled())
+            None => request(raw, features, &limits, wgpu::ExperimentalFeatures::disabled())
                 .await
                 .map_err(|e| Error::DeviceRefused { adapter: report.name.clone(), cause: e.to_string() })?,
         };

@@ -5,7 +5,9 @@
 mod adapter;
 mod buffer;
 mod cache;
+mod cards;
 mod device;
+mod direct3d;
 mod heaps;
 mod pipeline;
 pub mod shader;

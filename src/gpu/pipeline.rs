@@ -59,6 +59,14 @@ impl Kernel {
         shader::assemble(self.shader, &self.constants)
             .map_err(|cause| Error::Pipeline { label: self.label(), cause })
     }
+
+    /// The assembled WGSL for FXC.
+    pub fn source_for_fxc(&self) -> Result<String> {
+        let mut constants = self.constants.clone();
+        constants.push((shader::FXC, Const::U32(1)));
+        shader::assemble(self.shader, &constants)
+            .map_err(|cause| Error::Pipeline { label: self.label(), cause })
+    }
 }
 
 /// A compiled kernel.
@@ -160,7 +168,8 @@ impl Gpu {
     /// The pipeline, and whether the driver refuses it.
     fn compile(&self, kernel: &Kernel) -> Result<(Pipeline, Caught)> {
         let label = kernel.label();
-        let source = kernel.source()?;
+        let by_fxc = self.adapter().compiler == Some(super::direct3d::FXC);
+        let source = if by_fxc { kernel.source_for_fxc()? } else { kernel.source()? };
         let device = &self.inner.device;
         let checks = if self.inner.checked {
             wgpu::ShaderRuntimeChecks::checked()

@@ -7,12 +7,17 @@
 //!   stands in braces are numbers, constants, loop variables, and sums, differences, products and quotients of them.
 //! * `//!if COND` … `//!else` … `//!end`: COND is a constant that is not 0, or `A == B`, `A != B`, `A < B`, `A > B`; `$i` may occur.
 //!
+//! `//!if FXC` stands around what is written otherwise for FXC, Direct3D 12's old compiler; it must have the same results.
+//!
 //! The constants of a variant (tile sizes, baked shapes) go in front as `const NAME: u32 = …;` and are what
 //! bounds and conditions may name. A loop unrolled here has accumulators in named variables, which is what drivers
 //! keep in registers; a WGSL array indexed in a loop is not.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+
+/// The condition that holds where FXC compiles the text: 0 unless it is among the constants.
+pub(super) const FXC: &str = "FXC";
 
 /// Every file under `shaders/`: path below that folder, text.
 pub const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
@@ -102,7 +107,7 @@ impl fmt::Display for Const {
 /// Assembles `path` with `constants` in front. The error says file and line.
 pub fn assemble(path: &str, constants: &[(&str, Const)]) -> Result<String, String> {
     let mut body = String::new();
-    let mut names = BTreeMap::new();
+    let mut names = BTreeMap::from([(FXC.to_owned(), 0)]);
     for (name, value) in constants {
         if let Const::U32(v) = value {
             names.insert((*name).to_owned(), i64::from(*v));

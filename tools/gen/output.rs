@@ -95,8 +95,10 @@ impl Out {
 
 fn form(out: &Path) -> Result<Form, Usage> {
     let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase());
+    // Windows takes both separators.
+    let ends_open = out.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
     match ending.as_deref() {
-        _ if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") => Ok(Form::Folder),
+        _ if out.is_dir() || ends_open => Ok(Form::Folder),
         None => Ok(Form::Folder),
         Some("png") => Ok(Form::Grid),
         Some("safetensors") => Ok(Form::Safetensors),
@@ -208,5 +210,7 @@ mod tests {
         assert!(form(Path::new("folder")).is_ok_and(|f| f == Form::Folder));
         assert!(form(Path::new("run.1/")).is_ok_and(|f| f == Form::Folder));
         assert!(form(Path::new("a.jpg")).is_err());
+        // Elsewhere a backslash is a letter of a name.
+        assert_eq!(form(Path::new("run.1\\")).is_ok(), cfg!(windows));
     }
 }

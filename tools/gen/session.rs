@@ -16,7 +16,7 @@ use crate::print;
 /// Options of every command.
 #[derive(Args, Clone)]
 pub struct Global {
-    /// The device: an index of `gen devices`, a part of a name, or `cpu`.
+    /// The device: an index of `gen devices`, a part of a name, `cpu`, a backend (`vulkan`, `metal`, `dx12`), or NAME:BACKEND.
     #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
     pub device: Option<String>,
     /// Say nothing on stderr but errors and warnings.

@@ -9,13 +9,15 @@ use crate::session::Session;
 
 /// List the GPUs, and say which one is taken and why.
 ///
-/// The order is discrete, integrated, virtual, software. `--device` takes an index, a part of a name, or `cpu`;
-/// WGPU_ADAPTER_NAME and WGPU_BACKEND are honoured.
+/// The order is discrete, integrated, virtual, software. A card that several backends list stands once, with Vulkan before
+/// Direct3D 12; where the first refuses to open or to compile, the next is taken. `--device` takes an index, a part of a name, `cpu`, a
+/// backend (`vulkan`, `metal`, `dx12`), or a name with its backend; WGPU_ADAPTER_NAME and WGPU_BACKEND are honoured.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gen devices
   gen devices --json
-  gen devices --device cpu")]
+  gen devices --device cpu
+  gen devices --device radeon:dx12")]
 pub struct Devices {
     /// Print an array of objects.
     #[arg(long)]
@@ -41,8 +43,13 @@ impl Devices {
         if self.json {
             return Ok(print::json(&all.iter().map(|(a, why)| object(a, *why)).collect())?);
         }
+        let mut first: Option<&AdapterReport> = None;
         for (adapter, why) in all {
-            print::line(text(adapter, why))?;
+            let same = first.filter(|first| first.card == adapter.card);
+            if same.is_none() {
+                first = Some(adapter);
+            }
+            print::line(text(adapter, same, why))?;
         }
         Ok(())
     }
@@ -51,9 +58,11 @@ impl Devices {
 fn object(a: &AdapterReport, why: Option<&str>) -> Value {
     json!({
         "index": a.index,
+        "card": a.card,
         "name": a.name,
         "kind": a.kind.name(),
         "backend": a.backend,
+        "compiler": a.compiler,
         "driver": a.driver,
         "memory": a.memory,
         "limits": {
@@ -73,7 +82,8 @@ fn object(a: &AdapterReport, why: Option<&str>) -> Value {
     })
 }
 
-fn text(a: &AdapterReport, why: Option<&str>) -> String {
+/// `same` is the first adapter of the same card, where this one is another backend of it.
+fn text(a: &AdapterReport, same: Option<&AdapterReport>, why: Option<&str>) -> String {
     let has = |yes: bool| if yes { "yes" } else { "no" };
     let subgroups = a.subgroups.map_or("no".into(), |(min, max)| format!("{min} to {max}"));
     let cooperative = match (a.cooperative_matrix, a.cooperative_edge) {
@@ -81,9 +91,13 @@ fn text(a: &AdapterReport, why: Option<&str>) -> String {
         (true, None) => "yes, none of 16×16×16 or 8×8×8 of f16 into f32 that kernels use".into(),
         (false, None) => "no".into(),
     };
+    let compiler = a.compiler.map_or(String::new(), |name| format!(", kernels compiled by {name}"));
     let mut lines = vec![
-        format!("{}  {}", a.index, a.name),
-        format!("   {}, {}, {}", a.kind.name(), a.backend, a.driver),
+        match same {
+            Some(first) => format!("{}  the same card as {}, by {}", a.index, first.index, a.backend),
+            None => format!("{}  {}", a.index, a.name),
+        },
+        format!("   {}, {}, {}{compiler}", a.kind.name(), a.backend, a.driver),
         format!("   memory {}", a.memory.map_or("unknown".into(), print::bytes)),
         format!(
             "   buffers to {}, bindings to {}, workgroups of {} with {} of memory, {} storage buffers",
