@@ -1,6 +1,8 @@
 //! The one error type of the library. A message names the op or file, the figures and the remedy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::limits::{is_harmless, shown};
 
 /// What a library function returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -125,7 +127,7 @@ pub enum Error {
         of: usize,
     },
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}", path = name(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -133,7 +135,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The disk is full. Files are written under a temporary name, so the one that was there is intact.
-    #[error("the disk is full: {path} needs {needed} bytes; what was saved before is intact. Free some space and try again", path = path.display())]
+    #[error("the disk is full: {path} needs {needed} bytes; what was saved before is intact. Free some space and try again", path = name(path))]
     StorageFull {
         /// The file.
         path: PathBuf,
@@ -141,13 +143,13 @@ pub enum Error {
         needed: u64,
     },
     /// Reading a data set was stopped by the caller's `progress`; nothing of it is written.
-    #[error("interrupted while reading {path}; nothing is written", path = path.display())]
+    #[error("interrupted while reading {path}; nothing is written", path = name(path))]
     Stopped {
         /// The source.
         path: PathBuf,
     },
     /// Another process writes to the same work folder.
-    #[error("{path} is held by {holder}, which writes to this folder; end it, or give another folder", path = path.display())]
+    #[error("{path} is held by {holder}, which writes to this folder; end it, or give another folder", path = name(path))]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -155,7 +157,7 @@ pub enum Error {
         holder: String,
     },
     /// A file is not what it should be.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = name(path), problem = lines(problem))]
     Format {
         /// The file.
         path: PathBuf,
@@ -181,7 +183,7 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// A value that its key, flag or argument does not allow.
-    #[error("{name} = {value}: {problem}")]
+    #[error("{name} = {value}: {problem}", name = shown(name), value = lines(value), problem = lines(problem))]
     Invalid {
         /// The key, flag or argument.
         name: String,
@@ -190,6 +192,24 @@ pub enum Error {
         /// Why not, and what is allowed.
         problem: String,
     },
+}
+
+/// A path as messages show it: whatever its bytes, it moves no cursor.
+fn name(path: &Path) -> String {
+    shown(&path.to_string_lossy()).to_string()
+}
+
+/// A text of several lines in which nothing but the ends of lines moves the cursor.
+fn lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if is_harmless(c) => out.push(c),
+            c => out.extend(c.escape_debug()),
+        }
+    }
+    out
 }
 
 impl Error {
@@ -202,6 +222,18 @@ impl Error {
     /// An [`Error::Format`] for `path`.
     pub fn format(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::Format { path: path.into(), problem: problem.into() }
+    }
+
+    /// Whether the device said it: what is on it may be lost.
+    pub fn is_of_the_device(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceRefused { .. }
+                | Self::DeviceLost { .. }
+                | Self::OutOfMemory { .. }
+                | Self::Pipeline { .. }
+                | Self::Validation { .. }
+        )
     }
 
     /// An [`Error::Shape`].

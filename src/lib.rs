@@ -21,7 +21,7 @@
 //! # The modules
 //!
 //! Each module sees only modules to its left:
-//! `error → gpu → graph → ops → nn → models`; `random` sees nothing and all see it; `sde → error`; `score → models, sde`;
+//! `error → gpu → graph → ops → nn → models`; `random`, `limits` and `files` are seen by all; `sde → error`; `score → models, sde`;
 //! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
 //! `training → score, data, checkpoint, output`; `bench → training`; the tool `gen` sees all.
 //!
@@ -35,8 +35,8 @@
 //! A test reads the source and checks these.
 //!
 //! * Only [`gpu`] names `wgpu` and holds `unsafe`, each use with a SAFETY line.
+//! * Only `files`, `data`, `checkpoint`, `output`, the tuning cache of `gpu` and `tools/` touch files.
 //! * Only `gpu/wait` blocks, polls or catches a panic.
-//! * Only `data`, `checkpoint`, `output`, the tuning cache of `gpu` and `tools/` touch files.
 //! * There is no global device, no enum of ops and no central match over ops.
 //! * No WGSL stands inside a Rust string: kernels are files under `shaders/`.
 
@@ -45,11 +45,14 @@ pub mod checkpoint;
 #[cfg(feature = "files")]
 pub mod data;
 pub mod error;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod formats;
 pub mod gpu;
 pub mod graph;
 pub mod inverse;
 pub mod likelihood;
+pub mod limits;
 pub mod models;
 pub mod nn;
 pub mod ops;

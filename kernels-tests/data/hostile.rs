@@ -50,10 +50,10 @@ fn good_files() -> Vec<(&'static str, Vec<u8>)> {
 fn read_everywhere(folder: &Path, name: &str, bytes: &[u8]) {
     let path = folder.join(name);
     fs::write(&path, bytes).unwrap();
-    let limits = Limits { max_side: 256, max_pixels: 1 << 16, max_bytes: 1 << 16 };
+    let limits = Limits { max_side: 256, max_pixels: 1 << 16, max_bytes: 1 << 16, memory: 1 << 20 };
     let _ = decode(bytes, &limits);
     let _ = read_npy(bytes, &path);
-    let _ = read_npz(Cursor::new(bytes), &path, 1 << 16);
+    let _ = read_npz(Cursor::new(bytes), &path);
     let _ = fields(bytes).count();
     let _ = Provenance::read(&path);
     let mut records = RecordReader::new(bytes, &path, 1 << 16);

@@ -84,6 +84,11 @@ impl Files for Stopping {
         OsFiles.rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.lock().unwrap().request()?;
+        OsFiles.link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.lock().unwrap().request()?;
         OsFiles.remove(path)

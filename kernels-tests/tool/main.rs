@@ -1,5 +1,6 @@
 //! The tool as a person meets it: what it prints where, what it says of mistakes, and with which exit code.
 
+mod attacks;
 mod basics;
 mod bench;
 mod files;
@@ -79,6 +80,18 @@ pub fn press_ctrl_c(child: &Child) {
 #[cfg(target_os = "linux")]
 pub fn fill_disk(at: &Path) {
     std::os::unix::fs::symlink("/dev/full", at).unwrap();
+}
+
+/// The same command where no file may grow beyond 4 KiB: the next larger one fails as it does on a full disk.
+#[cfg(target_os = "linux")]
+pub fn on_small_disk(gen_command: &Command) -> Ran {
+    // Without the trap the first such write would end the program.
+    let small = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", small]).arg(gen_command.get_program()).args(gen_command.get_args());
+    command.envs(gen_command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(gen_command.get_current_dir().unwrap());
+    finish(command.output().unwrap())
 }
 
 /// Says on stderr, past what the harness catches, that something cannot be tested here.

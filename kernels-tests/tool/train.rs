@@ -215,8 +215,7 @@ fn ctrl_c_ends_the_reading_of_pictures_at_once() {
 fn a_full_disk_ends_the_run_and_keeps_the_checkpoint() {
     let place = Place::new();
     place.train(&["--steps", "2"]).ok();
-    crate::fill_disk(&place.at().join("run/checkpoint.safetensors.partial"));
-    let full = place.train(&["--steps", "4"]);
+    let full = crate::on_small_disk(&place.command(&["--steps", "4"]));
     full.fails(4, &["the disk is full", "checkpoint.safetensors needs", "bytes", "is intact"]);
     assert_eq!(place.step(), 2);
     assert!(place.train(&["--steps", "3"]).stderr.contains("going on from step 2 of 3"));

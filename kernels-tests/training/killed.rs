@@ -1,7 +1,8 @@
-//! Runs that are killed, by the signal that cannot be caught, at any moment behind a checkpoint.
+//! Runs that are killed, by the signal that cannot be caught, at any moment behind a checkpoint. Each step is saved and kept.
 //!
 //! The killed run is this program itself, called again with the work folder in a variable.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use langevin::checkpoint::load;
+use langevin::checkpoint::{Checkpoint, load};
 use langevin::data::{Dataset, Preprocess};
 use langevin::gpu::{Gpu, Options};
 use langevin::graph::{Graph, Value};
@@ -33,10 +34,10 @@ const LONGEST: f64 = 2.0;
 
 /// One convolution.
 #[derive(Debug)]
-struct Tiny(Manifest);
+pub(super) struct Tiny(Manifest);
 
 impl Tiny {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut manifest = Manifest::default();
         let mut root = manifest.root();
         root.declare("weight", &[1, 1, 3, 3], Init::variance_scaling(1.0, 9, 9));
@@ -65,7 +66,7 @@ fn run_until_killed(folder: &Path) -> langevin::Result<()> {
         ("data.num_channels", "1"),
         ("training.sde", "vpsde"),
         ("training.batch_size", "4"),
-        ("training.snapshot_freq_for_preemption", "1"),
+        ("training.snapshot_freq", "1"),
         ("training.n_iters", "100000000"),
     ] {
         config.set(key, value)?;
@@ -130,12 +131,20 @@ fn a_killed_run_lost_nothing_that_it_reported_as_saved() {
     let several_rounds = |worker| {
         let folder = tempfile::tempdir().unwrap();
         let mut stream = Stream::new(5, 0, worker);
-        let mut before = 0;
+        let (mut before, mut checked) = (0, 0);
         while started.fetch_add(1, Ordering::Relaxed) < rounds {
             let wait = LONGEST * stream.uniform();
             let reported = killed(folder.path(), Duration::from_secs_f64(wait));
             let loaded = load(folder.path()).unwrap().expect("a checkpoint was reported");
             let step = loaded.checkpoint.step;
+            // Every step was to be kept, and is: also one that was saved by the run before and not kept any more.
+            for kept in checked + 1..=reported {
+                let path = folder.path().join(format!("step-{kept:08}.safetensors"));
+                let opened = Checkpoint::open(&path).and_then(|c| c.verify().map(|()| c.step));
+                assert_eq!(opened.unwrap(), kept);
+                fs::remove_file(path).unwrap();
+            }
+            checked = reported;
             assert!(step >= reported, "step {reported} was reported as saved, step {step} is loaded");
             // It went on from where the last one stood.
             assert!(reported > before, "a run of {before} steps reported {reported}");

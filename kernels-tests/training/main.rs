@@ -1,5 +1,6 @@
 //! Whole runs of training: a network of the paper learns real pictures, runs that are killed lose nothing, recomputation changes no bit.
 
+mod ends;
 mod killed;
 mod large;
 mod learning;

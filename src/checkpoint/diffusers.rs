@@ -15,13 +15,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "files")]
-use crate::checkpoint::{safetensors, source::Source, tensors::Tensors, torch};
+use crate::checkpoint::{safetensors, tensors::Tensors, torch};
+use crate::limits::{CORRECTOR_STEPS, SCHEDULE_STEPS};
 #[cfg(feature = "files")]
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
-/// Configs are a few kilobytes.
-#[cfg(feature = "files")]
-const MAX_CONFIG: u64 = 1 << 20;
 /// In order of preference.
 #[cfg(feature = "files")]
 const WEIGHTS: [&str; 4] = [
@@ -279,15 +277,13 @@ struct Class {
 
 #[cfg(feature = "files")]
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let source = Source::open(path)?;
-    if source.len() > MAX_CONFIG {
-        return Err(
-            source.bad(format!("a config of {} bytes; at most {MAX_CONFIG} make sense", source.len()))
-        );
-    }
-    let mut text = vec![0; source.len() as usize];
-    source.read_at(0, &mut text)?;
-    serde_json::from_slice(&text).map_err(|error| source.bad(error.to_string()))
+    object(&files::read_text(path)?).map_err(|error| Error::format(path, error.to_string()))
+}
+
+/// A JSON object as a config. A list would be one too for serde, with every key that it does not reach at its default.
+fn object<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    let tree: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    serde_json::from_value(tree.into())
 }
 
 /// The folder with `config.json`, none where this is no diffusers folder.
@@ -338,27 +334,56 @@ pub fn open(path: impl AsRef<Path>) -> Result<DiffusersFolder> {
 
 #[cfg(feature = "files")]
 fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
-    let value: serde_json::Value = read_json(path)?;
-    SchedulerConfig::from_value(value).map_err(|error| Error::format(path, error.to_string()))
+    SchedulerConfig::from_json(&files::read_text(path)?)
+        .map_err(|error| Error::format(path, error.to_string()))
 }
 
 impl SchedulerConfig {
     /// Reads the text of a `scheduler_config.json`; a class that is not known here is [`SchedulerConfig::Other`].
     ///
     /// # Errors
-    /// Those of JSON, and a key of another type than its class gives it.
+    /// Those of JSON, a key of another type than its class gives it, and a count that no schedule has.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        Self::from_value(serde_json::from_str(text)?)
+        let class: Class = object(text)?;
+        let scheduler = match class.name.as_deref() {
+            Some("DDPMScheduler") => Self::Ddpm(object(text)?),
+            Some("DDIMScheduler") => Self::Ddim(object(text)?),
+            Some("ScoreSdeVeScheduler") => Self::ScoreSdeVe(object(text)?),
+            name => Self::Other { class_name: name.unwrap_or("unknown").into() },
+        };
+        scheduler.check().map_err(serde::de::Error::custom)?;
+        Ok(scheduler)
     }
 
-    fn from_value(value: serde_json::Value) -> Result<Self, serde_json::Error> {
-        let class: Class = Class::deserialize(&value)?;
-        Ok(match class.name.as_deref() {
-            Some("DDPMScheduler") => Self::Ddpm(serde_json::from_value(value)?),
-            Some("DDIMScheduler") => Self::Ddim(serde_json::from_value(value)?),
-            Some("ScoreSdeVeScheduler") => Self::ScoreSdeVe(serde_json::from_value(value)?),
-            name => Self::Other { class_name: name.unwrap_or("unknown").into() },
-        })
+    /// Tables and loops are as long as these counts.
+    fn check(&self) -> Result<(), String> {
+        let (steps, others) = match self {
+            Self::Ddpm(c) => (c.num_train_timesteps, [("steps_offset", c.steps_offset, SCHEDULE_STEPS)]),
+            Self::Ddim(c) => (c.num_train_timesteps, [("steps_offset", c.steps_offset, SCHEDULE_STEPS)]),
+            Self::ScoreSdeVe(c) => {
+                (c.num_train_timesteps, [("correct_steps", c.correct_steps, CORRECTOR_STEPS)])
+            }
+            Self::Other { .. } => return Ok(()),
+        };
+        if !(1..=SCHEDULE_STEPS).contains(&steps) {
+            return Err(format!(
+                "num_train_timesteps = {steps}: a whole number from 1 to {SCHEDULE_STEPS} is expected"
+            ));
+        }
+        match others.into_iter().find(|(_, value, most)| value > most) {
+            Some((key, value, most)) => Err(format!("{key} = {value}: at most {most} is expected")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl UNetConfig {
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// Those of JSON, and a key of another type than diffusers gives it.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        object(text)
     }
 }
 

@@ -4,20 +4,22 @@
 //! ```text
 //! checkpoint.safetensors            the newest
 //! checkpoint.previous.safetensors   the one before
-//! checkpoint.safetensors.partial    being written, or left by a run that was killed; never read
+//! step-N.safetensors                kept for good: second names of the files above
+//! .checkpoint.safetensors.….unfinished  being written, or left by a run that was killed; never read, swept by the next run
 //! lock                              held by the run that writes
 //! ```
 //!
-//! Saving writes and syncs the partial file, renames the newest to the previous and the partial to the newest, and syncs the folder.
+//! Saving writes and syncs the unfinished file, renames the newest to the previous and the unfinished to the newest, and syncs the folder.
 //! Between the two renames there is no newest: loading then takes the previous, which is the last one reported as saved.
+//! Nothing is written through a link that stands in the folder.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::container::{Checkpoint, Loaded};
-use crate::checkpoint::files::{Files, OsFiles, replace};
-use crate::{Error, Result};
+use crate::checkpoint::files::{Files, OsFiles, keep, replace};
+use crate::{Error, Result, files};
 
 const NEWEST: &str = "checkpoint.safetensors";
 const PREVIOUS: &str = "checkpoint.previous.safetensors";
@@ -84,16 +86,17 @@ impl WorkFolder {
         Self::open_with(path, Box::new(OsFiles))
     }
 
-    /// [`WorkFolder::open`], with the file system that `files` stands for.
-    pub fn open_with(path: impl Into<PathBuf>, files: Box<dyn Files>) -> Result<Self> {
+    /// [`WorkFolder::open`], with the file system that `system` stands for.
+    pub fn open_with(path: impl Into<PathBuf>, system: Box<dyn Files>) -> Result<Self> {
         let path = path.into();
         if path.is_file() {
             let taken = io::Error::new(io::ErrorKind::NotADirectory, "a file has this name; name a folder");
             return Err(Error::Io { path, source: taken });
         }
         fs::create_dir_all(&path).map_err(Error::io(&path))?;
-        let lock = take_lock(&path.join(LOCK))?;
-        Ok(Self { path, files, _lock: lock, newest_is_good: false })
+        let lock = files::lock(&path.join(LOCK))?;
+        files::sweep(&path);
+        Ok(Self { path, files: system, _lock: lock, newest_is_good: false })
     }
 
     /// The folder.
@@ -121,32 +124,31 @@ impl WorkFolder {
             let keep = self.path.join(if self.newest_is_good { PREVIOUS } else { DAMAGED });
             self.files.rename(&newest, &keep).map_err(Error::io(&keep))?;
         }
-        replace(self.files.as_ref(), &staged, &newest)?;
+        replace(self.files.as_ref(), staged, &newest)?;
         self.newest_is_good = true;
         Ok(())
     }
-}
 
-fn take_lock(path: &Path) -> Result<File> {
-    let mut options = File::options();
-    // Not truncated before the lock is held: the holder's number is in it.
-    let mut lock =
-        options.read(true).write(true).create(true).truncate(false).open(path).map_err(Error::io(path))?;
-    match lock.try_lock() {
-        Ok(()) => {
-            // The number only helps people; the lock itself is the system's.
-            let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-            Ok(lock)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = lock.take(32).read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another process".into(),
-                number => format!("process {number}"),
-            };
-            Err(Error::Locked { path: path.into(), holder })
-        }
-        Err(TryLockError::Error(error)) => Err(Error::io(path)(error)),
+    /// Keeps a checkpoint of this folder, by default the newest, under a name that later ones do not replace. It takes no room where the
+    /// file system lets a file have two names. Gives the name.
+    ///
+    /// Errors: [`Error::StorageFull`], [`Error::Io`].
+    pub fn keep(&self, checkpoint: Option<&Path>, step: u64) -> Result<PathBuf> {
+        let newest = self.path.join(NEWEST);
+        let kept = self.kept(step);
+        keep(self.files.as_ref(), checkpoint.unwrap_or(&newest), &kept)?;
+        Ok(kept)
+    }
+
+    /// Where [`WorkFolder::keep`] puts the checkpoint of a step.
+    pub fn kept(&self, step: u64) -> PathBuf {
+        self.path.join(format!("step-{step:08}.safetensors"))
+    }
+
+    /// A folder inside of this one, made where there is none. Errors: [`Error::Format`] where a link has its name; [`Error::Io`].
+    pub fn inside(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        files::create_folder_inside(&path)?;
+        Ok(path)
     }
 }

@@ -29,6 +29,8 @@ mod zip;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(fuzzing)]
+pub use container::sealed;
 pub use container::{Checkpoint, DataPosition, EmaState, Loaded};
 pub use dtype::DType;
 #[cfg(feature = "files")]

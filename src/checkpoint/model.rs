@@ -12,7 +12,6 @@ use super::torch::Parameter;
 use super::{Source, Tensor, Tensors, Weights, read, unet2d};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, blocking};
-use crate::models::unet::Unet;
 use crate::models::{self, Config, Network, names};
 
 /// The weights that are built into the program, if any are.
@@ -142,8 +141,8 @@ impl SavedModel {
                     let bad = |key: &str, e: serde_json::Error| {
                         Error::format(path, format!("its metadata, {key}: {e}"))
                     };
-                    let described: UNetConfig = serde_json::from_str(text).map_err(|e| bad("unet", e))?;
-                    network = Box::new(Unet::new(unet2d::spec(&described)?)?) as Box<dyn Network>;
+                    let described = UNetConfig::from_json(text).map_err(|e| bad("unet", e))?;
+                    network = Box::new(unet2d::network(&described, &file.tensors)?) as Box<dyn Network>;
                     config = change(given(own)?)?;
                     let kept =
                         text_of(&file.metadata, "scheduler").map(SchedulerConfig::from_json).transpose();
@@ -184,7 +183,8 @@ impl SavedModel {
             }
             #[cfg(feature = "files")]
             Weights::Diffusers(folder) => {
-                let built = Unet::new(unet2d::spec(&folder.unet)?)?;
+                let stored = folder.tensors()?;
+                let built = unet2d::network(&folder.unet, &stored)?;
                 let own = match &config_given {
                     Some(config) => config.clone(),
                     None => {
@@ -195,7 +195,7 @@ impl SavedModel {
                 };
                 config = change(own)?;
                 let mut tensors = Tensors::new(&folder.weights);
-                unet2d::read(&built, &folder.tensors()?, |name, data| {
+                unet2d::read(&built, &stored, |name, data| {
                     let shape =
                         built.manifest().params().iter().find(|p| p.name == name).map(|p| &p.shape[..]);
                     tensors.insert(name, Tensor::from_f32(shape.unwrap_or_default(), data)?)

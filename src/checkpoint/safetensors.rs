@@ -3,7 +3,7 @@
 
 use std::fmt;
 #[cfg(feature = "files")]
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -13,7 +13,7 @@ use crate::Error;
 use crate::Result;
 use crate::checkpoint::dtype::DType;
 #[cfg(feature = "files")]
-use crate::checkpoint::files::{Files, OsFiles, replace};
+use crate::checkpoint::files::{Files, OsFiles, Staged, replace};
 use crate::checkpoint::source::{Budget, Check, Source, Stream, Sum};
 use crate::checkpoint::tensors::{Stored, Tensor, Tensors, elements};
 
@@ -268,29 +268,64 @@ impl<'de> Visitor<'de> for ShapeSeed {
 pub fn save(path: impl AsRef<Path>, metadata: &[(String, String)], tensors: &Tensors) -> Result<()> {
     let files = OsFiles;
     let staged = stage(&files, path.as_ref(), metadata, tensors)?;
-    replace(&files, &staged, path.as_ref())
+    replace(&files, staged, path.as_ref())
 }
 
-/// Writes a file beside `path` and syncs it; gives its name.
+/// Writes a file beside `path` and syncs it.
 #[cfg(feature = "files")]
 pub(super) fn stage(
     files: &dyn Files,
     path: &Path,
     metadata: &[(String, String)],
     tensors: &Tensors,
-) -> Result<PathBuf> {
-    // Wide elements first, so that each tensor lies on a multiple of its element's size.
-    let mut order: Vec<usize> = (0..tensors.len()).collect();
-    let list: Vec<(&str, &Tensor)> = tensors.iter().collect();
-    order.sort_by_key(|i| std::cmp::Reverse(list[*i].1.dtype().size()));
-    let header = header_text(metadata, &list, &order)?;
-    let size = 8 + header.len() as u64 + tensors.byte_len();
-    crate::checkpoint::files::stage(files, path, size, |out| {
-        let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(Error::io(path));
-        put(&(header.len() as u64).to_le_bytes())?;
-        put(header.as_bytes())?;
-        order.iter().try_for_each(|i| list[*i].1.chunks(&mut put))
+) -> Result<Staged> {
+    let file = Outgoing::new(metadata, tensors)?;
+    crate::checkpoint::files::stage(files, path, file.size(), |out| {
+        file.write(|bytes| out.write_all(bytes).map_err(Error::io(path)))
     })
+}
+
+/// The file in memory.
+#[cfg(fuzzing)]
+pub(super) fn to_bytes(metadata: &[(String, String)], tensors: &Tensors) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Outgoing::new(metadata, tensors)?.write(|part| {
+        bytes.extend_from_slice(part);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// A file that is about to be written.
+#[cfg(any(feature = "files", fuzzing))]
+struct Outgoing<'a> {
+    header: String,
+    list: Vec<(&'a str, &'a Tensor)>,
+    /// In which the bytes lie.
+    order: Vec<usize>,
+}
+
+#[cfg(any(feature = "files", fuzzing))]
+impl<'a> Outgoing<'a> {
+    fn new(metadata: &[(String, String)], tensors: &'a Tensors) -> Result<Self> {
+        // Wide elements first, so that each tensor lies on a multiple of its element's size.
+        let mut order: Vec<usize> = (0..tensors.len()).collect();
+        let list: Vec<(&str, &Tensor)> = tensors.iter().collect();
+        order.sort_by_key(|i| std::cmp::Reverse(list[*i].1.dtype().size()));
+        let header = header_text(metadata, &list, &order)?;
+        Ok(Self { header, list, order })
+    }
+
+    fn size(&self) -> u64 {
+        8 + self.header.len() as u64
+            + self.list.iter().map(|(_, tensor)| tensor.byte_len() as u64).sum::<u64>()
+    }
+
+    fn write(&self, mut put: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        put(&(self.header.len() as u64).to_le_bytes())?;
+        put(self.header.as_bytes())?;
+        self.order.iter().try_for_each(|i| self.list[*i].1.chunks(&mut put))
+    }
 }
 
 /// The header: tensors in the order of `list`, their bytes in the order of `order`.

@@ -3,6 +3,7 @@
 use crate::checkpoint::diffusers::{SampleSize, UNetConfig};
 use crate::checkpoint::tensors::Tensors;
 use crate::error::{Error, Result};
+use crate::limits::{BLOCKS, LAYER_EXTENT, shape};
 use crate::models::Network;
 use crate::models::unet::{Embedding, InputPyramid, NormGroups, OutputPyramid, Unet, UnetSpec};
 use crate::nn::layers::Groups;
@@ -60,8 +61,12 @@ pub fn spec(config: &UNetConfig) -> Result<UnetSpec> {
         other => return refuse("sample_size", other, "square images are computed: set their side"),
     };
     let unit = 1usize << (levels - 1);
-    if image_size == 0 || !image_size.is_multiple_of(unit) {
-        return refuse("sample_size", image_size, &format!("{levels} levels need a multiple of {unit}"));
+    if !(1..=1 << 14).contains(&image_size) || !image_size.is_multiple_of(unit) {
+        return refuse(
+            "sample_size",
+            image_size,
+            &format!("{levels} levels need a multiple of {unit}, at most 16384"),
+        );
     }
     Ok(UnetSpec {
         image_size,
@@ -109,6 +114,35 @@ pub fn spec(config: &UNetConfig) -> Result<UnetSpec> {
     })
 }
 
+/// The U-Net that a config describes, built only where `tensors` can fill it: a config of a few bytes may ask for any number of layers.
+///
+/// # Errors
+/// As [`spec`]; [`Error::Format`] with the figures where the weights are fewer than the config's layers have.
+pub fn network(config: &UNetConfig, tensors: &Tensors) -> Result<Unet> {
+    let spec = spec(config)?;
+    let held = tensors.iter().map(|(_, tensor)| tensor.len() as u128).sum::<u128>();
+    let (least_tensors, least_numbers) = least(config);
+    if least_tensors > tensors.len() as u128 || least_numbers > held {
+        let problem = format!(
+            "config.json asks for {} layers a level and channels {}, which are at least {least_tensors} tensors of {least_numbers} \
+             numbers; the weights are {} tensors of {held}. They are not of one model",
+            config.layers_per_block,
+            shape(&config.block_out_channels),
+            tensors.len(),
+        );
+        return Err(Error::format(tensors.origin(), problem));
+    }
+    Unet::new(spec)
+}
+
+/// Tensors and numbers of the residual blocks, without what stands around them: two convolutions, two norms and a dense layer each.
+fn least(config: &UNetConfig) -> (u128, u128) {
+    let levels = config.block_out_channels.len() as u128;
+    let blocks = 2 * config.layers_per_block as u128 + 1;
+    let numbers = config.block_out_channels.iter().map(|&c| blocks * 9 * (c as u128) * (c as u128));
+    (levels * blocks * 10, numbers.sum())
+}
+
 /// Whether the blocks are Skip blocks, and which have attention.
 fn block_types(key: &str, types: &[String], way: &str, levels: usize) -> Result<(bool, Vec<bool>)> {
     if types.len() != levels || levels == 0 || levels > 16 {
@@ -135,15 +169,36 @@ fn block_types(key: &str, types: &[String], way: &str, levels: usize) -> Result<
 /// Keys that have one value that is computed.
 fn check_what_is_fixed(config: &UNetConfig) -> Result<()> {
     let nf = config.block_out_channels[0];
-    if config.in_channels != config.out_channels || config.in_channels == 0 {
-        return refuse("out_channels", config.out_channels, "must be in_channels, and at least 1");
+    if config.in_channels != config.out_channels || !(1..=1 << 10).contains(&config.in_channels) {
+        return refuse("out_channels", config.out_channels, "must be in_channels, and lie in 1 to 1024");
     }
-    if nf == 0 || config.layers_per_block == 0 {
+    if config.block_out_channels.iter().any(|c| !(1..=LAYER_EXTENT).contains(c)) {
         return refuse(
             "block_out_channels",
             &config.block_out_channels,
-            "must be positive, as layers_per_block",
+            &format!("must lie in 1 to {LAYER_EXTENT}"),
         );
+    }
+    let levels = config.block_out_channels.len();
+    let blocks = config.layers_per_block.saturating_mul(2).saturating_add(1).saturating_mul(levels);
+    if config.layers_per_block == 0 || blocks > BLOCKS {
+        let problem = format!(
+            "must be positive, and at most {BLOCKS} blocks in all, where {levels} levels make {blocks}"
+        );
+        return refuse("layers_per_block", config.layers_per_block, &problem);
+    }
+    for (key, groups) in
+        [("norm_num_groups", config.norm_num_groups), ("attn_norm_num_groups", config.attn_norm_num_groups)]
+    {
+        if groups == Some(0) {
+            return refuse(key, groups, "must be positive");
+        }
+    }
+    if config.downsample_padding > 8 {
+        return refuse("downsample_padding", config.downsample_padding, "must be 0 or 1");
+    }
+    if !config.freq_shift.is_finite() {
+        return refuse("freq_shift", config.freq_shift, "must be a number");
     }
     if config.time_embedding_dim.is_some_and(|dim| dim != 4 * nf) {
         return refuse("time_embedding_dim", config.time_embedding_dim, "must be 4 times the first channels");
@@ -347,6 +402,7 @@ pub(super) fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Tensor;
 
     fn config(skip: bool) -> UNetConfig {
         let name = |s: &str, way: &str| s.replace('*', way).replace('_', if skip { "Skip" } else { "" });
@@ -380,7 +436,13 @@ mod tests {
     #[test]
     fn what_is_not_computed_is_refused_by_its_key() {
         type Change = fn(&mut UNetConfig);
-        let cases: [(&str, Change); 8] = [
+        let cases: [(&str, Change); 14] = [
+            ("norm_num_groups", |c| c.norm_num_groups = Some(0)),
+            ("attn_norm_num_groups", |c| c.attn_norm_num_groups = Some(0)),
+            ("layers_per_block", |c| c.layers_per_block = 0),
+            ("block_out_channels", |c| c.block_out_channels[1] = 1 << 60),
+            ("downsample_padding", |c| c.downsample_padding = usize::MAX),
+            ("sample_size", |c| c.sample_size = Some(SampleSize::Square(1 << 40))),
             ("down_block_types", |c| c.down_block_types[0] = "ResnetDownsampleBlock2D".into()),
             ("up_block_types", |c| c.up_block_types[0] = "SkipUpBlock2D".into()),
             ("attention_head_dim", |c| c.attention_head_dim = Some(8)),
@@ -396,6 +458,33 @@ mod tests {
             let error = spec(&config).unwrap_err().to_string();
             assert!(error.contains(key), "{key}: {error}");
         }
+    }
+
+    /// What a file of the tensors of `unet` would hold.
+    fn weights(unet: &Unet) -> Tensors {
+        let mut tensors = Tensors::new("here.safetensors");
+        for tensor in file_tensors(unet).unwrap() {
+            let zeros = vec![0.0; tensor.shape.iter().product()];
+            tensors.insert(tensor.name, Tensor::from_f32(&tensor.shape, zeros).unwrap()).unwrap();
+        }
+        tensors
+    }
+
+    #[test]
+    fn a_config_is_built_only_where_the_weights_can_fill_it() {
+        for skip in [false, true] {
+            let config = config(skip);
+            let tensors = weights(&Unet::new(spec(&config).unwrap()).unwrap());
+            network(&config, &tensors).unwrap();
+            for (layers, channels) in [(20, vec![32, 64]), (200, vec![32, 64]), (1, vec![32, 1 << 19])] {
+                let more =
+                    UNetConfig { layers_per_block: layers, block_out_channels: channels, ..config.clone() };
+                let error = network(&more, &tensors).map(drop).unwrap_err().to_string();
+                assert!(error.contains("not of one model") && error.contains("here.safetensors"), "{error}");
+            }
+        }
+        let endless = UNetConfig { layers_per_block: 1_000_000_000, ..config(false) };
+        assert!(spec(&endless).unwrap_err().to_string().contains("layers_per_block"));
     }
 
     #[test]

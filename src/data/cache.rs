@@ -17,7 +17,6 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,7 @@ use super::ingest::{BadImage, Found};
 use super::layout::{Split, layout};
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 const MAGIC: [u8; 8] = *b"LANGDATA";
 const VERSION: u32 = 1;
@@ -34,8 +33,6 @@ const ROWS_AT: u64 = 4096;
 const ENTRY: usize = 20;
 /// Up to here a cache is read whole and checked when it is opened; above, each row as it is read.
 const CHECK_WHOLE: u64 = 1 << 30;
-/// A file left over by a process that was killed while it packed.
-const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// Where one image is and what is known about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +109,7 @@ impl Header {
 impl Cache {
     /// Opens a cache of this source and recipe; none where there is no file that is whole and fits.
     pub(crate) fn open(path: &Path, fingerprint: u64, prep: &Preprocess) -> Option<Self> {
-        let mut file = File::open(path).ok()?;
-        let length = file.metadata().ok()?.len();
+        let (mut file, length) = files::open(path).ok()?;
         let mut head = [0; HEADER];
         file.read_exact(&mut head).ok()?;
         let header = Header::from_bytes(&head)?;
@@ -253,9 +249,8 @@ impl CacheWriter {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        sweep(folder);
-        let part = path.with_extension(format!("{}.part", std::process::id()));
-        let file = File::create(&part).map_err(Error::io(&part))?;
+        files::sweep(folder);
+        let (file, part) = files::create_beside(path).map_err(Error::io(path))?;
         let part = Part { path: part, keep: false };
         let mut out = BufWriter::with_capacity(1 << 20, file);
         out.write_all(&[0; ROWS_AT as usize]).map_err(Error::io(&part.path))?;
@@ -291,19 +286,6 @@ impl CacheWriter {
         fs::rename(&self.part.path, &self.path).map_err(Error::io(&self.path))?;
         self.part.keep = true;
         Ok(())
-    }
-}
-
-/// Removes unfinished files that nobody works on any more.
-fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::now());
-        let old = modified.elapsed().is_ok_and(|age| age > STALE);
-        if old && path.extension().is_some_and(|e| e == "part") {
-            let _ = fs::remove_file(&path);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::decode::Picture;
 use super::item::{Body, Item, Visit};
 use super::transform::nhwc_to_nchw;
+use crate::limits::shown;
 use crate::{Error, Result};
 
 const SIDE: usize = 32;
@@ -43,16 +44,17 @@ pub(crate) fn read_batch(name: &str, mut reader: impl Read, path: &Path, visit: 
             break;
         }
         reader.read_exact(&mut record[1..]).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => {
-                Error::format(path, format!("{name} ends inside record {index}; records have {RECORD} bytes"))
-            }
+            ErrorKind::UnexpectedEof => Error::format(
+                path,
+                format!("{} ends inside record {index}; records have {RECORD} bytes", shown(name)),
+            ),
             _ => Error::Io { path: path.to_path_buf(), source: e },
         })?;
         let label = record[0];
         let Some(class) = CLASSES.get(usize::from(label)) else {
             return Err(Error::format(
                 path,
-                format!("{name} has label {label} in record {index}; 0 to 9 are known"),
+                format!("{} has label {label} in record {index}; 0 to 9 are known", shown(name)),
             ));
         };
         let pixels = nhwc_to_nchw(&record[1..], 3, PIXELS);

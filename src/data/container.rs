@@ -1,9 +1,11 @@
 //! Where pictures lie: folders, tar (plain, gzip, xz), zip, CIFAR-10's binary files, TFRecords, LMDB, single files.
 //!
 //! [`walk`] names every picture once, in a fixed order, and leaves decoding to others. A container is known by its
-//! first bytes, not by its name. Names never become paths: nothing is unpacked to disk.
+//! first bytes, not by its name. Names never become paths: nothing is unpacked to disk. Archives may unpack to a bounded multiple
+//! of their size.
 
-use std::fs::{self, File};
+use std::collections::{HashSet, VecDeque};
+use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -11,17 +13,11 @@ use super::decode::{Limits, is_image_name};
 use super::item::{Body, Item, Visit};
 use super::{cifar, lmdb, tfrecord};
 use crate::formats::zip::ZipReader;
-use crate::{Error, Result};
-
-/// Folders inside folders; deeper ones are loops of links.
-const MAX_DEPTH: usize = 16;
-
-/// An honest archive of pictures unpacks to a few times its size; 1,000 is what xz makes of zeros.
-const MAX_RATIO: u64 = 100;
-const FREE_BYTES: u64 = 64 << 20;
+use crate::limits::Unpacking;
+use crate::{Error, Result, files};
 
 /// Memory for the window of an xz reader, in KiB: the preset -9 needs 64 MiB.
-const XZ_WINDOW_KIB: u32 = 192 << 10;
+const XZ_WINDOW_KIB: u32 = 96 << 10;
 
 /// Visits every picture under `path`. `image_size` chooses among TFRecord files of several resolutions. Returns how many
 /// files were no pictures.
@@ -31,53 +27,66 @@ const XZ_WINDOW_KIB: u32 = 192 << 10;
 pub(crate) fn walk(path: &Path, image_size: Option<u32>, limits: &Limits, visit: Visit) -> Result<u64> {
     let mut walk = Walk { root: path, image_size, limits, visit, ignored: 0 };
     if fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-        let mut files = Vec::new();
-        list(path, "", &mut Vec::new(), &mut files)?;
-        walk.files(files)?;
+        walk.files(list_files(path)?)?;
     } else {
         walk.single()?;
     }
     Ok(walk.ignored)
 }
 
-/// Every file under `folder` as (name with `/`, path), sorted by name.
-pub(crate) fn list_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut files = Vec::new();
-    list(folder, "", &mut Vec::new(), &mut files)?;
-    Ok(files)
+/// Visits every picture of an archive of `packed` bytes that is no file; `root` names it in errors.
+#[cfg(fuzzing)]
+pub(crate) fn walk_archive(
+    file: impl Read + Seek,
+    packed: u64,
+    root: &Path,
+    limits: &Limits,
+    visit: Visit,
+) -> Result<u64> {
+    let mut walk = Walk { root, image_size: None, limits, visit, ignored: 0 };
+    walk.archive(file, packed)?;
+    Ok(walk.ignored)
 }
 
-fn list(
-    folder: &Path,
-    prefix: &str,
-    above: &mut Vec<PathBuf>,
-    out: &mut Vec<(String, PathBuf)>,
-) -> Result<()> {
+/// Every file under `folder` as (name with `/`, path), sorted by name.
+///
+/// A folder that several links lead to is visited once, under the name where it really lies if that is inside, and a link to a
+/// folder above is a loop and not followed.
+pub(crate) fn list_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let real = folder.canonicalize().map_err(Error::io(folder))?;
-    if above.contains(&real) || above.len() >= MAX_DEPTH {
-        return Ok(());
-    }
-    above.push(real);
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
-        entries.push((entry.file_name().to_string_lossy().into_owned(), entry));
-    }
-    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    for (name, entry) in entries {
-        let path = entry.path();
-        let kind = entry.file_type().map_err(Error::io(&path))?;
-        // A link that leads nowhere is a file that cannot be read, and is reported as one.
-        let is_dir = kind.is_dir() || kind.is_symlink() && path.is_dir();
-        let name = format!("{prefix}{name}");
-        if is_dir {
-            list(&path, &format!("{name}/"), above, out)?;
-        } else {
-            out.push((name, path));
+    let mut seen: HashSet<_> = real.ancestors().filter_map(files::identity).collect();
+    let mut found = Vec::new();
+    let mut folders = vec![(String::new(), folder.to_path_buf())];
+    // Behind all real folders, the nearest first.
+    let mut linked: VecDeque<(String, PathBuf)> = VecDeque::new();
+    loop {
+        let next = folders.pop().or_else(|| {
+            let mut unseen = |path: &PathBuf| files::identity(path).is_some_and(|id| seen.insert(id));
+            std::iter::from_fn(|| linked.pop_front()).find(|(_, path)| unseen(path))
+        });
+        let Some((prefix, path)) = next else { break };
+        let mut links = Vec::new();
+        for entry in fs::read_dir(&path).map_err(Error::io(&path))? {
+            let entry = entry.map_err(Error::io(&path))?;
+            let inside = entry.path();
+            let kind = entry.file_type().map_err(Error::io(&inside))?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if kind.is_dir() {
+                if files::identity(&inside).is_some_and(|id| seen.insert(id)) {
+                    folders.push((format!("{name}/"), inside));
+                }
+            } else if kind.is_symlink() && inside.is_dir() {
+                links.push((format!("{name}/"), inside));
+            } else {
+                // A link that leads nowhere is a file that cannot be read, and is reported as one.
+                found.push((name, inside));
+            }
         }
+        links.sort_unstable();
+        linked.extend(links);
     }
-    above.pop();
-    Ok(())
+    found.sort_unstable_by(|(a, _), (b, _)| a.split('/').cmp(b.split('/')));
+    Ok(found)
 }
 
 struct Walk<'a> {
@@ -102,8 +111,7 @@ impl Walk<'_> {
                     self.ignored += 1;
                     continue;
                 }
-                let file = File::open(path).map_err(Error::io(path))?;
-                self.entry(name, BufReader::new(file), None)?;
+                self.entry(name, BufReader::new(files::open(path)?.0), None)?;
             } else {
                 self.ignored += 1;
             }
@@ -113,34 +121,44 @@ impl Walk<'_> {
 
     /// A single file: an archive or a picture, by its first bytes; records and CIFAR's batches by name.
     fn single(&mut self) -> Result<()> {
-        let mut file = File::open(self.root).map_err(Error::io(self.root))?;
-        let packed = file.metadata().map_err(Error::io(self.root))?.len();
-        let mut magic = Vec::new();
-        (&mut file).take(512).read_to_end(&mut magic).map_err(Error::io(self.root))?;
-        file.seek(SeekFrom::Start(0)).map_err(Error::io(self.root))?;
-        let file = BufReader::with_capacity(1 << 16, file);
+        let (mut file, packed) = files::open(self.root)?;
+        if self.archive(&mut file, packed)? {
+            return Ok(());
+        }
         let name = self.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let most = packed.saturating_mul(MAX_RATIO).saturating_add(FREE_BYTES);
-        if magic.starts_with(b"\xfd7zXZ\0") {
-            let inner = lzma_rust2::XzReader::new_mem_limit(file, true, XZ_WINDOW_KIB);
-            self.tar(Bounded { inner, left: most })
-        } else if magic.starts_with(b"\x1f\x8b") {
-            self.tar(Bounded { inner: flate2::read::MultiGzDecoder::new(file), left: most })
-        } else if magic.get(257..262) == Some(b"ustar") {
-            self.tar(file)
-        } else if magic.starts_with(b"PK\x03\x04") || magic.starts_with(b"PK\x05\x06") {
-            self.zip(file)
-        } else if is_image_name(&name) {
+        if is_image_name(&name) {
             (self.visit)(Item { name, body: Body::File(self.root.to_path_buf()) })
         } else if lmdb::is_lmdb_name(&name) {
             lmdb::read_file(self.root, self.limits, self.visit)
         } else if cifar::is_batch_name(&name) || tfrecord::is_record_name(&name) {
-            self.entry(&name, file, None)
+            self.entry(&name, BufReader::with_capacity(1 << 16, file), None)
         } else {
             let kinds =
                 "a folder, tar (.gz, .xz), zip, CIFAR-10 binary batch, .tfrecord(s) file, PNG or JPEG";
             Err(Error::format(self.root, format!("not a data set that can be read; known are: {kinds}")))
         }
+    }
+
+    /// Visits the pictures of an archive of `packed` bytes. False where the first bytes are of none; the file is at its beginning then.
+    fn archive(&mut self, mut file: impl Read + Seek, packed: u64) -> Result<bool> {
+        let mut magic = Vec::new();
+        (&mut file).take(512).read_to_end(&mut magic).map_err(Error::io(self.root))?;
+        file.seek(SeekFrom::Start(0)).map_err(Error::io(self.root))?;
+        let file = BufReader::with_capacity(1 << 16, file);
+        let unpacking = Unpacking::of(packed);
+        if magic.starts_with(b"\xfd7zXZ\0") {
+            self.tar(unpacking.bound(lzma_rust2::XzReader::new_mem_limit(file, true, XZ_WINDOW_KIB)))?;
+        } else if magic.starts_with(b"\x1f\x8b") {
+            self.tar(unpacking.bound(flate2::read::MultiGzDecoder::new(file)))?;
+        } else if magic.get(257..262) == Some(b"ustar") {
+            self.tar(file)?;
+        } else if magic.starts_with(b"PK\x03\x04") || magic.starts_with(b"PK\x05\x06") {
+            self.zip(file, unpacking)?;
+        } else {
+            file.into_inner().seek(SeekFrom::Start(0)).map_err(Error::io(self.root))?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn tar(&mut self, stream: impl Read) -> Result<()> {
@@ -175,21 +193,29 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn zip(&mut self, file: BufReader<File>) -> Result<()> {
+    fn zip(&mut self, file: impl Read + Seek, mut left: Unpacking) -> Result<()> {
         let mut zip = ZipReader::open(file, self.root)?;
+        let root = self.root;
+        // What an entry claims is what it unpacks to at most: the reader holds it to that.
+        let mut take = |size| left.take(size).map_err(|problem| Error::format(root, problem));
         for i in 0..zip.entries().len() {
+            let size = zip.entries()[i].size;
             let name = zip.entries()[i].name.replace('\\', "/");
             let name = name.trim_start_matches("./").to_string();
             if name.ends_with('/') {
                 continue;
             }
             if is_image_name(&name) {
+                if size <= self.limits.max_bytes {
+                    take(size)?;
+                }
                 let body = match zip.read(i, self.limits.max_bytes) {
                     Ok(bytes) => Body::Encoded(bytes),
                     Err(e) => Body::Bad(e.to_string()),
                 };
                 (self.visit)(Item { name, body })?;
             } else if cifar::is_batch_name(&name) {
+                take(size)?;
                 let bytes = zip.read(i, cifar::MAX_BATCH_BYTES)?;
                 self.entry(&name, bytes.as_slice(), Some(bytes.len() as u64))?;
             } else {
@@ -212,24 +238,6 @@ impl Walk<'_> {
             self.ignored += 1;
             Ok(())
         }
-    }
-}
-
-/// Stops a stream that unpacks to far more than any archive of pictures does.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
-            io::Error::other(format!(
-                "it unpacks to over {MAX_RATIO} times its size, which no archive of pictures does"
-            ))
-        })?;
-        Ok(n)
     }
 }
 

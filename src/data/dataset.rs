@@ -12,6 +12,7 @@ use super::ingest::{BadImage, Preparation, Progress, ingest};
 use super::layout::Split;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
+use crate::limits::shown;
 use crate::{Error, Result};
 
 /// Which pictures, and how they are made alike.
@@ -253,9 +254,9 @@ fn refuse_empty(path: &Path, good: usize, bad: &[BadImage]) -> Result<()> {
     if good > 0 {
         return Ok(());
     }
-    let first = bad
-        .first()
-        .map_or(String::new(), |b| format!("; of {}, the first: {}: {}", bad.len(), b.name, b.reason));
+    let first = bad.first().map_or(String::new(), |b| {
+        format!("; of {}, the first: {}: {}", bad.len(), shown(&b.name), b.reason)
+    });
     Err(Error::format(path, format!("no readable picture{first}")))
 }
 

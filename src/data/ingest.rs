@@ -2,8 +2,6 @@
 //! order of the walk.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -12,10 +10,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::container::walk;
-use super::decode::{Limits, Picture, decode};
+use super::decode::{Limits, Picture, decode_within};
 use super::item::{Body, Item};
 use super::preprocess::Preprocess;
-use crate::{Error, Result};
+use crate::limits::{Decoding, Reserved};
+use crate::{Error, Result, files};
 
 /// A picture that was skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +75,8 @@ pub(crate) fn ingest(
     sink: Sink,
     progress: Progress<'_>,
 ) -> Result<Found> {
-    let (send, receive) = sync_channel(2);
+    // Nothing waits between the two: the walk gathers one chunk while another is decoded.
+    let (send, receive) = sync_channel(0);
     let image_size = match prep {
         Preparation::Known(p) => Some(p.image_size),
         Preparation::FirstPicture => None,
@@ -150,6 +150,7 @@ fn consume(
         Preparation::FirstPicture => None,
     };
     let most = most.unwrap_or(usize::MAX);
+    let memory = Decoding::new(limits.memory);
     let at_once = BETWEEN * rayon::current_num_threads();
     loop {
         let mut chunk = match receive.recv_timeout(PATIENCE) {
@@ -161,14 +162,14 @@ fn consume(
             Err(RecvTimeoutError::Disconnected) => break,
         };
         if known.is_none() {
-            known = first_of(&mut chunk, limits)?;
+            known = first_of(&mut chunk, limits, &memory)?;
         }
         let Some(prep) = known else {
             found.bad.extend(chunk.into_iter().filter_map(bad_item));
             continue;
         };
         let work = |item: Item| {
-            let decoded = open(item.body, limits).and_then(|picture| {
+            let decoded = open(item.body, limits, &memory).and_then(|(picture, _room)| {
                 let size = (picture.width, picture.height, picture.channels);
                 Ok((size, prep.apply(picture)?))
             });
@@ -199,11 +200,11 @@ fn consume(
 }
 
 /// The square and the channels of the first good picture; what was decoded to find it stays decoded.
-fn first_of(chunk: &mut [Item], limits: &Limits) -> Result<Option<Preprocess>> {
+fn first_of(chunk: &mut [Item], limits: &Limits, memory: &Decoding) -> Result<Option<Preprocess>> {
     for item in chunk {
         let body = std::mem::replace(&mut item.body, Body::Bad(String::new()));
-        match open(body, limits) {
-            Ok(p) => {
+        match open(body, limits, memory) {
+            Ok((p, _room)) => {
                 let prep = Preprocess::new(p.width.min(p.height).min(4096), p.channels)?;
                 item.body = Body::Raw(p);
                 return Ok(Some(prep));
@@ -221,20 +222,24 @@ fn bad_item(item: Item) -> Option<BadImage> {
     }
 }
 
-/// The pixels of an item.
-pub(crate) fn open(body: Body, limits: &Limits) -> Result<Picture, String> {
+/// The pixels of an item, and their part of the memory.
+pub(crate) fn open(body: Body, limits: &Limits, memory: &Decoding) -> Result<(Picture, Reserved), String> {
     match body {
-        Body::Raw(picture) => Ok(picture),
+        Body::Raw(picture) => Ok((picture, memory.pixels.reserve(0)?)),
         Body::Bad(reason) => Err(reason),
-        Body::Encoded(bytes) => decode(&bytes, limits),
+        Body::Encoded(bytes) => decode_within(&bytes, limits, &memory.pixels),
         Body::File(path) => {
-            let file = File::open(&path).map_err(|e| e.to_string())?;
-            let mut bytes = Vec::new();
-            // One byte more than allowed shows that it is too large without reading all of it.
-            file.take(limits.max_bytes.saturating_add(1))
-                .read_to_end(&mut bytes)
-                .map_err(|e| e.to_string())?;
-            decode(&bytes, limits)
+            // Without the path, which the report names already.
+            let said = |e: Error| match e {
+                Error::Io { source, .. } => source.to_string(),
+                Error::Format { problem, .. } => problem,
+                other => other.to_string(),
+            };
+            let (file, length) = files::open(&path).map_err(said)?;
+            drop(file);
+            let _room = memory.packed.reserve(length.min(limits.max_bytes))?;
+            let bytes = files::read(&path, limits.max_bytes).map_err(said)?;
+            decode_within(&bytes, limits, &memory.pixels)
         }
     }
 }

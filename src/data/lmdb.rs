@@ -3,14 +3,16 @@
 //! A reader of the file, not of the database's locks: nobody writes to a published data set. The layout is that of
 //! `mdb.c` (LMDB 0.9): pages of a fixed size, two of them meta pages of which the younger counts, a B+ tree of branch
 //! and leaf pages, values over a page's size in overflow pages. 64-bit little-endian files only, as published.
+//!
+//! Written here rather than taken from a crate: `heed` and `lmdb` bind the C library, which maps the file and trusts it, so that a
+//! hostile or a cut file ends the process instead of giving an error.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::decode::Limits;
 use super::item::{Body, Item, Visit};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 const MAGIC: u32 = 0xbeef_c0de;
 const PAGE_HEADER: usize = 16;
@@ -39,8 +41,18 @@ pub(crate) fn is_lmdb_name(name: &str) -> bool {
 /// # Errors
 /// [`Error::Io`], [`Error::Format`] where the tree is damaged.
 pub(crate) fn read_file(path: &Path, limits: &Limits, visit: Visit) -> Result<()> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let length = file.metadata().map_err(Error::io(path))?.len();
+    let (file, length) = files::open(path)?;
+    read(file, length, path, limits, visit)
+}
+
+/// [`read_file`] from anything of `length` bytes; `path` gives the names.
+pub(crate) fn read(
+    file: impl Read + Seek,
+    length: u64,
+    path: &Path,
+    limits: &Limits,
+    visit: Visit,
+) -> Result<()> {
     let mut lmdb = Lmdb { file, path, length, page_size: 0, left: 0, prefix: prefix_of(path), limits };
     let root = lmdb.open()?;
     lmdb.left = length / lmdb.page_size as u64;
@@ -60,8 +72,8 @@ fn prefix_of(path: &Path) -> String {
     }
 }
 
-struct Lmdb<'a> {
-    file: File,
+struct Lmdb<'a, F> {
+    file: F,
     path: &'a Path,
     length: u64,
     page_size: usize,
@@ -108,7 +120,7 @@ fn node(page: &[u8], index: usize) -> Option<Node<'_>> {
     Some(Node { flags, low: u64::from(u32_at(bytes, 0)?), key, rest })
 }
 
-impl Lmdb<'_> {
+impl<F: Read + Seek> Lmdb<'_, F> {
     fn open(&mut self) -> Result<u64> {
         let first = self.read(0, PAGE_HEADER + META_TXN + 8)?;
         let Some((page_size, root, txn)) = parse_meta(&first) else {
@@ -201,7 +213,7 @@ impl Lmdb<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
 

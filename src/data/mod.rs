@@ -31,6 +31,8 @@ mod container;
 mod dataset;
 mod decode;
 mod draws;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ingest;
 mod item;
 mod layout;
@@ -44,7 +46,7 @@ pub mod transform;
 pub use check::{CheckConfig, CheckReport, ClassCount, SigmaMax, SizeCount, check};
 pub use cifar::CLASSES as CIFAR10_CLASSES;
 pub use dataset::{DataConfig, Dataset, Subset, default_cache_folder};
-pub use decode::{Limits, Picture, decode, is_image_name};
+pub use decode::{Limits, Picture, decode, dimensions, is_image_name};
 pub use ingest::BadImage;
 pub use layout::Split;
 pub use loader::{Batch, LastBatch, Loader, LoaderConfig, LoaderState, Pixels, Values};

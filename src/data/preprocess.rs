@@ -108,23 +108,26 @@ impl Preprocess {
         let size = self.image_size;
         let side = w.min(h);
         let image: Buffer<P> = Buffer::from_raw(w, h, picture.pixels)?;
-        let resize = |image: &Buffer<P>, w, h, filter| imageops::resize(image, w, h, filter);
-        // (side - size) / 2 rounds down, as in the authors' central_crop.
-        let centre = |image: &Buffer<P>, crop: u32| {
+        // (side - size) / 2 rounds down, as in the authors' central_crop. The part is looked at where it stands, not copied.
+        let centre = |image: &'_ Buffer<P>, crop: u32| {
             let (w, h) = image.dimensions();
-            let (x, y) = (w.checked_sub(crop)? / 2, h.checked_sub(crop)? / 2);
-            Some(imageops::crop_imm(image, x, y, crop, crop).to_image())
+            Some((w.checked_sub(crop)? / 2, h.checked_sub(crop)? / 2))
+        };
+        let resize = |image: &Buffer<P>, w, h, filter| imageops::resize(image, w, h, filter);
+        let resize_centre = |crop: u32, filter| {
+            let (x, y) = centre(&image, crop)?;
+            Some(imageops::resize(&*imageops::crop_imm(&image, x, y, crop, crop), size, size, filter))
         };
         let done = match self.fit {
             Fit::Exact => return None,
             Fit::Resize => resize(&image, size, size, FilterType::Triangle),
-            Fit::CelebA => resize(&centre(&image, 140)?, size, size, FilterType::Triangle),
+            Fit::CelebA => resize_centre(140, FilterType::Triangle)?,
             Fit::Auto if w <= size && h <= size => {
                 let mut canvas = Buffer::new(size, size);
                 imageops::replace(&mut canvas, &image, i64::from((size - w) / 2), i64::from((size - h) / 2));
                 canvas
             }
-            Fit::Auto | Fit::CropResize => resize(&centre(&image, side)?, size, size, FilterType::CatmullRom),
+            Fit::Auto | Fit::CropResize => resize_centre(side, FilterType::CatmullRom)?,
             Fit::ResizeSmall => {
                 let scale = |v: u32| {
                     let scaled = f64::from(v) * f64::from(size) / f64::from(side);
@@ -134,7 +137,9 @@ impl Preprocess {
                 if w.max(h) / side > 16 {
                     return None;
                 }
-                centre(&resize(&image, scale(w), scale(h), FilterType::Triangle), size)?
+                let small = resize(&image, scale(w), scale(h), FilterType::Triangle);
+                let (x, y) = centre(&small, size)?;
+                imageops::crop_imm(&small, x, y, size, size).to_image()
             }
         };
         Some(done.into_raw())

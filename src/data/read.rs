@@ -1,7 +1,6 @@
 //! A few images for inpainting, encoding or likelihood: from pictures, folders, archives, `.npz`, `.npy`, safetensors.
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -10,8 +9,9 @@ use super::decode::Limits;
 use super::ingest::{Preparation, ingest};
 use super::preprocess::Preprocess;
 use super::transform::{nhwc_to_nchw, to_unit};
-use crate::formats::npy::{NpyArray, NpyData, read_npy, read_npz};
-use crate::{Error, Result};
+use crate::formats::npy::{NpyArray, NpyData, NpzReader, read_npy_file};
+use crate::limits::{self, ARRAY_BYTES, list, shown};
+use crate::{Error, Result, files};
 
 /// What to read.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ fn from_pictures(config: &ReadConfig) -> Result<Images> {
         let path = if config.path.is_file() { config.path.clone() } else { config.path.join(&bad.name) };
         // A picture is its own source; of an archive the member is named too.
         let member = match config.path.is_file() && config.path.file_name() != Some(bad.name.as_ref()) {
-            true => format!("{}: ", bad.name),
+            true => format!("{}: ", shown(&bad.name)),
             false => String::new(),
         };
         let more = match found.bad.len() - 1 {
@@ -108,19 +108,20 @@ fn from_pictures(config: &ReadConfig) -> Result<Images> {
 }
 
 fn from_numpy(path: &Path) -> Result<Images> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    // Deflate makes zeros 1,032 times smaller; arrays of images nowhere near that.
-    let most = file.metadata().map_err(Error::io(path))?.len().saturating_mul(100).max(1 << 26);
     let array = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
-        read_npy(&fs::read(path).map_err(Error::io(path))?, path)?
+        {
+            let (file, length) = files::open(path)?;
+            read_npy_file(file, length, path)?
+        }
     } else {
-        let mut arrays = read_npz(BufReader::new(file), path, most)?;
-        let named = NAMES.iter().find_map(|n| arrays.iter().position(|(name, _)| name == n));
-        match named.or((arrays.len() == 1).then_some(0)) {
-            Some(at) => arrays.swap_remove(at).1,
+        let mut file = NpzReader::open(BufReader::new(files::open(path)?.0), path)?;
+        let names: Vec<&str> = file.names().collect();
+        let named = NAMES.iter().copied().find(|name| names.contains(name));
+        match named.or((names.len() == 1).then(|| names[0])).map(str::to_owned) {
+            Some(name) => file.read(&name)?,
             None => {
-                let names: Vec<_> = arrays.iter().map(|(n, _)| n.as_str()).collect();
-                return Err(Error::format(path, format!("none of {NAMES:?} among its arrays {names:?}")));
+                let names = list(names.into_iter());
+                return Err(Error::format(path, format!("none of {NAMES:?} among its arrays {names}")));
             }
         }
     };
@@ -144,7 +145,7 @@ fn from_array(path: &Path, shape: &[usize], values: Vec<f32>, prefer_last: bool)
     let &[n, a, b, c] = shape else {
         return Err(Error::format(
             path,
-            format!("shape {shape:?} where four extents are expected (n c h w or n h w c)"),
+            format!("shape {} where four extents are expected (n c h w or n h w c)", limits::shape(shape)),
         ));
     };
     let (first, last) = (matches!(a, 1 | 3), matches!(c, 1 | 3));
@@ -172,15 +173,44 @@ pub fn read_tensor(path: &Path, names: &[&str]) -> Result<(Vec<usize>, Vec<f32>)
     tensor(path, names).map(|(shape, values, _)| (shape, values))
 }
 
+/// The bytes of a file whose header fits its length: a file that claims a length is not read for that alone.
+fn safetensors_bytes(path: &Path) -> Result<Vec<u8>> {
+    const HEADER_BYTES: u64 = 1 << 24;
+    let bad = |what: String| Error::format(path, format!("no safetensors file: {what}"));
+    let (mut file, length) = files::open(path)?;
+    let mut head = Vec::new();
+    (&mut file).take(8).read_to_end(&mut head).map_err(Error::io(path))?;
+    let size = <[u8; 8]>::try_from(head.as_slice())
+        .map(u64::from_le_bytes)
+        .map_err(|_| bad("it is too short".into()))?;
+    if size > HEADER_BYTES || size > length - 8 {
+        return Err(bad(format!("a header of {size} bytes in {length}, at most {HEADER_BYTES} are read")));
+    }
+    (&mut file).take(size).read_to_end(&mut head).map_err(Error::io(path))?;
+    let tree: serde_json::Value = serde_json::from_slice(&head[8..]).map_err(|e| bad(e.to_string()))?;
+    let ends =
+        tree.as_object().into_iter().flatten().filter_map(|(_, info)| info["data_offsets"][1].as_u64());
+    let needed = ends.max().unwrap_or(0).saturating_add(8 + size);
+    if needed != length || length > ARRAY_BYTES {
+        return Err(bad(format!(
+            "it has {length} bytes, its header needs {needed}, at most {ARRAY_BYTES} are read"
+        )));
+    }
+    files::read(path, ARRAY_BYTES)
+}
+
 fn tensor(path: &Path, names: &[&str]) -> Result<(Vec<usize>, Vec<f32>, bool)> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let bytes = safetensors_bytes(path)?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
     let all = file.names();
     let name = match names.iter().find(|n| all.contains(n)) {
         Some(name) => *name,
         None if all.len() == 1 => all[0],
-        None => return Err(Error::format(path, format!("none of {names:?} among its tensors {all:?}"))),
+        None => {
+            let all = list(all.iter().map(|name| &**name));
+            return Err(Error::format(path, format!("none of {names:?} among its tensors {all}")));
+        }
     };
     let view = file.tensor(name).map_err(|e| Error::format(path, e.to_string()))?;
     let data = view.data();
@@ -202,6 +232,8 @@ fn tensor(path: &Path, names: &[&str]) -> Result<(Vec<usize>, Vec<f32>, bool)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use safetensors::tensor::TensorView;
 
     use super::super::decode::tests::png;

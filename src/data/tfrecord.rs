@@ -52,7 +52,7 @@ pub(crate) fn read_file(
 /// `Example { features: 1 }`, `Features { feature: map<string, Feature> = 1 }`,
 /// `Feature { bytes_list = 1, float_list = 2, int64_list = 3 }`, each list with `value = 1`
 /// (`tensorflow/core/example/{example,feature}.proto`).
-fn parse_example(record: &[u8], limits: &Limits) -> Result<Picture, String> {
+pub(crate) fn parse_example(record: &[u8], limits: &Limits) -> Result<Picture, String> {
     let (mut shape, mut data) = (None, None);
     for features in messages(record, 1) {
         for entry in messages(features?, 1) {

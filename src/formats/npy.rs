@@ -1,9 +1,14 @@
 //! NumPy's `.npy` arrays and `.npz` archives (NEP 1; format versions 1.0 to 3.0).
+//!
+//! Written here rather than taken from a crate. npyz, the maintained one, reads more (structures, complex numbers, strings) than
+//! images need, and gives an iterator over records; we want one slice of one of twelve types, refused where header and length do not
+//! fit, with bounds on the header, the dimensions and what an archive unpacks to. That is 150 lines, fuzzed.
 
-use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-use super::zip::{ZipReader, ZipWriter};
+use super::zip::{ZipEntry, ZipReader, ZipWriter};
+use crate::limits::{ARRAY_BYTES, DIMENSIONS, NPY_HEADER_BYTES, Unpacking, shape};
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -94,7 +99,7 @@ impl NpyData {
 /// [`io::ErrorKind::InvalidInput`] where the shape does not give the number of values.
 fn head(array: &NpyArray) -> io::Result<Vec<u8>> {
     if array.shape.iter().product::<usize>() != array.data.len() {
-        let problem = format!("shape {:?} does not hold {} values", array.shape, array.data.len());
+        let problem = format!("shape {} does not hold {} values", shape(&array.shape), array.data.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     let dims: Vec<String> = array.shape.iter().map(usize::to_string).collect();
@@ -141,45 +146,144 @@ pub fn read_npy(bytes: &[u8], path: &Path) -> Result<NpyArray> {
     parse(bytes).map_err(|problem| Error::format(path, format!("not a readable .npy array: {problem}")))
 }
 
-/// Reads every `.npy` entry of a `.npz` file; an entry over `max_bytes` is refused.
+/// The arrays of a `.npz` archive, of which only the wanted are unpacked.
+pub struct NpzReader<R> {
+    zip: ZipReader<R>,
+    path: PathBuf,
+    left: Unpacking,
+}
+
+impl<R: Read + Seek> NpzReader<R> {
+    /// Reads the directory; `path` names the file in errors.
+    ///
+    /// # Errors
+    /// As [`ZipReader::open`].
+    pub fn open(mut inner: R, path: &Path) -> Result<Self> {
+        let packed = inner.seek(SeekFrom::End(0)).map_err(Error::io(path))?;
+        // The names and their places take about as much memory as they take in the file.
+        let zip = ZipReader::open_within(inner, path, packed.saturating_mul(4).max(1 << 20))?;
+        Ok(Self { zip, path: path.into(), left: Unpacking::of(packed) })
+    }
+
+    /// The names of the arrays, in the directory's order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.zip.entries().iter().filter_map(|entry| entry.name.strip_suffix(".npy"))
+    }
+
+    /// Unpacks the array of that name.
+    ///
+    /// # Errors
+    /// As [`read_npy`] and [`ZipReader::read`]; [`Error::Format`] where there is none, and where the arrays that were read unpack to a
+    /// multiple of the file's size that honest ones do not.
+    pub fn read(&mut self, name: &str) -> Result<NpyArray> {
+        let is_wanted = |entry: &ZipEntry| entry.name.strip_suffix(".npy") == Some(name);
+        let Some(index) = self.zip.entries().iter().position(is_wanted) else {
+            return Err(Error::format(&self.path, format!("there is no array {name:?}")));
+        };
+        let size = self.zip.entries()[index].size;
+        self.left.take(size).map_err(|problem| Error::format(&self.path, problem))?;
+        let bytes = self.zip.read(index, ARRAY_BYTES)?;
+        parse(&bytes).map_err(|problem| {
+            Error::format(&self.path, format!("array {name:?} is not readable: {problem}"))
+        })
+    }
+}
+
+/// Reads every array of a `.npz` file, by name in the directory's order.
 ///
 /// # Errors
-/// As [`read_npy`] and [`ZipReader`].
-pub fn read_npz(inner: impl Read + Seek, path: &Path, max_bytes: u64) -> Result<Vec<(String, NpyArray)>> {
-    let mut zip = ZipReader::open(inner, path)?;
-    let mut arrays = Vec::new();
-    for i in 0..zip.entries().len() {
-        let name = zip.entries()[i].name.clone();
-        let Some(name) = name.strip_suffix(".npy") else { continue };
-        let array = parse(&zip.read(i, max_bytes)?)
-            .map_err(|problem| Error::format(path, format!("array {name:?} is not readable: {problem}")))?;
-        arrays.push((name.to_string(), array));
+/// As [`NpzReader`].
+pub fn read_npz(inner: impl Read + Seek, path: &Path) -> Result<Vec<(String, NpyArray)>> {
+    let mut file = NpzReader::open(inner, path)?;
+    let names: Vec<String> = file.names().map(str::to_owned).collect();
+    names.into_iter().map(|name| file.read(&name).map(|array| (name, array))).collect()
+}
+
+/// Reads a `.npy` file of `length` bytes; nothing but its header where the length is not what the header needs.
+///
+/// # Errors
+/// As [`read_npy`]; [`Error::Io`].
+pub fn read_npy_file(mut file: impl Read, length: u64, path: &Path) -> Result<NpyArray> {
+    let mut bytes = Vec::new();
+    let mut read = |most: u64, bytes: &mut Vec<u8>| {
+        (&mut file).take(most).read_to_end(bytes).map(drop).map_err(Error::io(path))
+    };
+    // Magic bytes, version, length of the header, header.
+    read(12 + NPY_HEADER_BYTES as u64, &mut bytes)?;
+    let unreadable = |problem| Error::format(path, format!("not a readable .npy array: {problem}"));
+    let header = Header::parse(&bytes).map_err(unreadable)?;
+    let needed = (header.at as u64).saturating_add(header.body as u64);
+    if needed != length || length > ARRAY_BYTES {
+        let problem =
+            format!("it has {length} bytes, its header needs {needed}, at most {ARRAY_BYTES} are read");
+        return Err(unreadable(problem));
     }
-    Ok(arrays)
+    read(length.saturating_sub(bytes.len() as u64), &mut bytes)?;
+    parse(&bytes).map_err(unreadable)
+}
+
+/// What stands before the numbers.
+struct Header<'a> {
+    descr: &'a str,
+    fortran: bool,
+    shape: Vec<usize>,
+    /// How many numbers there are.
+    count: usize,
+    /// Where they begin.
+    at: usize,
+    /// Bytes that they take.
+    body: usize,
 }
 
 fn parse(bytes: &[u8]) -> Result<NpyArray, String> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or("the magic bytes are missing")?;
-    let (version, rest) = rest.split_first_chunk::<2>().ok_or("it ends in the version")?;
-    let (len, rest) = match version {
-        [1, 0] => rest.split_first_chunk::<2>().map(|(n, r)| (u16::from_le_bytes(*n) as usize, r)),
-        [2 | 3, 0] => rest.split_first_chunk::<4>().map(|(n, r)| (u32::from_le_bytes(*n) as usize, r)),
-        [a, b] => return Err(format!("format version {a}.{b}; 1.0 to 3.0 are read")),
+    let header = Header::parse(bytes)?;
+    let data = decode(header.descr, &bytes[header.at..], header.count)?;
+    let array = NpyArray { shape: header.shape, data };
+    Ok(if header.fortran { to_row_major(array) } else { array })
+}
+
+impl<'a> Header<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or("the magic bytes are missing")?;
+        let (version, rest) = rest.split_first_chunk::<2>().ok_or("it ends in the version")?;
+        let (len, rest) = match version {
+            [1, 0] => rest.split_first_chunk::<2>().map(|(n, r)| (u16::from_le_bytes(*n) as usize, r)),
+            [2 | 3, 0] => rest.split_first_chunk::<4>().map(|(n, r)| (u32::from_le_bytes(*n) as usize, r)),
+            [a, b] => return Err(format!("format version {a}.{b}; 1.0 to 3.0 are read")),
+        }
+        .ok_or("it ends in the header's length")?;
+        if len > NPY_HEADER_BYTES {
+            return Err(format!("a header of {len} bytes; NumPy itself reads at most {NPY_HEADER_BYTES}"));
+        }
+        let (dict, numbers) = rest.split_at_checked(len).ok_or("it ends in the header")?;
+        let dict = std::str::from_utf8(dict).map_err(|_| "the header is not text")?;
+        let descr = value_of(dict, "descr").and_then(quoted).ok_or("the header has no plain 'descr'")?;
+        let fortran = match value_of(dict, "fortran_order") {
+            Some(v) if v.starts_with("True") => true,
+            Some(v) if v.starts_with("False") => false,
+            _ => return Err("the header has no 'fortran_order'".into()),
+        };
+        let shape = value_of(dict, "shape").and_then(tuple).ok_or("the header has no 'shape'")?;
+        if shape.len() > DIMENSIONS {
+            return Err(format!("{} dimensions; at most {DIMENSIONS} are read", shape.len()));
+        }
+        let overflows = "the shape overflows";
+        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or(overflows)?;
+        let body = count.checked_mul(width(descr)?).ok_or(overflows)?;
+        Ok(Self { descr, fortran, shape, count, at: bytes.len() - numbers.len(), body })
     }
-    .ok_or("it ends in the header's length")?;
-    let (dict, body) = rest.split_at_checked(len).ok_or("it ends in the header")?;
-    let dict = std::str::from_utf8(dict).map_err(|_| "the header is not text")?;
-    let descr = value_of(dict, "descr").and_then(quoted).ok_or("the header has no plain 'descr'")?;
-    let fortran = match value_of(dict, "fortran_order") {
-        Some(v) if v.starts_with("True") => true,
-        Some(v) if v.starts_with("False") => false,
-        _ => return Err("the header has no 'fortran_order'".into()),
-    };
-    let shape = value_of(dict, "shape").and_then(tuple).ok_or("the header has no 'shape'")?;
-    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or("the shape overflows")?;
-    let data = decode(descr, body, count)?;
-    let array = NpyArray { shape, data };
-    Ok(if fortran { to_row_major(array) } else { array })
+}
+
+/// Bytes of a number of a type that is read.
+fn width(descr: &str) -> Result<usize, String> {
+    let (order, kind) = descr.split_at_checked(1).ok_or("an empty 'descr'")?;
+    let supported =
+        matches!(kind, "u1" | "b1" | "i1" | "u2" | "i2" | "u4" | "i4" | "u8" | "i8" | "f2" | "f4" | "f8");
+    if !supported || !matches!(order, "<" | ">" | "|" | "=") {
+        let short: String = descr.chars().take(40).collect();
+        return Err(format!("type {short:?} is not read (numbers only, objects never)"));
+    }
+    Ok(usize::from(kind.as_bytes()[1] - b'0'))
 }
 
 /// The text behind `'key':` in the header's dictionary.
@@ -200,14 +304,9 @@ fn tuple(text: &str) -> Option<Vec<usize>> {
 }
 
 fn decode(descr: &str, body: &[u8], count: usize) -> Result<NpyData, String> {
-    let (order, kind) = descr.split_at_checked(1).ok_or("an empty 'descr'")?;
-    let width: usize = kind.get(1..).and_then(|w| w.parse().ok()).filter(|w| *w <= 8).unwrap_or(0);
+    let width = width(descr)?;
+    let (order, kind) = descr.split_at(1);
     let expected = count.checked_mul(width).ok_or("the shape overflows")?;
-    let supported =
-        matches!(kind, "u1" | "b1" | "i1" | "u2" | "i2" | "u4" | "i4" | "u8" | "i8" | "f2" | "f4" | "f8");
-    if !supported || !matches!(order, "<" | ">" | "|" | "=") {
-        return Err(format!("type {descr:?} is not read (numbers only, objects never)"));
-    }
     if body.len() != expected {
         return Err(format!("{} bytes of numbers where the shape needs {expected}", body.len()));
     }
@@ -240,17 +339,23 @@ fn decode(descr: &str, body: &[u8], count: usize) -> Result<NpyData, String> {
 fn to_row_major(array: NpyArray) -> NpyArray {
     /// Column-major to row-major: walks the row-major order and steps through the column-major one.
     fn reorder<T: Copy>(shape: &[usize], v: &[T]) -> Vec<T> {
+        // An extent of one never steps.
+        let shape: Vec<usize> = shape.iter().copied().filter(|&d| d != 1).collect();
+        let strides: Vec<usize> =
+            shape.iter().scan(1, |stride, &d| Some(std::mem::replace(stride, *stride * d))).collect();
         let mut index = vec![0usize; shape.len()];
         let mut out = Vec::with_capacity(v.len());
+        let mut from = 0;
         while out.len() < v.len() {
-            let from = index.iter().zip(shape).rev().fold(0, |at, (i, d)| at * d + i);
             out.push(v[from]);
-            for (i, d) in index.iter_mut().zip(shape).rev() {
-                *i += 1;
-                if *i < *d {
+            for axis in (0..shape.len()).rev() {
+                index[axis] += 1;
+                from += strides[axis];
+                if index[axis] < shape[axis] {
                     break;
                 }
-                *i = 0;
+                from -= strides[axis] * shape[axis];
+                index[axis] = 0;
             }
         }
         out
@@ -339,7 +444,7 @@ mod tests {
         let x = array(&[1, 2, 2, 1], NpyData::U8(vec![0, 1, 2, 255]));
         let mut file = Vec::new();
         write_npz(&mut file, &[("mu", &mu), ("x", &x)]).unwrap();
-        let got = read_npz(io::Cursor::new(&file), Path::new("m.npz"), 1 << 20).unwrap();
+        let got = read_npz(io::Cursor::new(&file), Path::new("m.npz")).unwrap();
         assert_eq!(got, [("mu".to_string(), mu), ("x".to_string(), x)]);
     }
 }

@@ -1,4 +1,7 @@
 //! Protobuf's wire format, as much of it as `tf.train.Example` and TensorBoard's `Event` need.
+//!
+//! Written here rather than taken from a crate: `prost` and `quick-protobuf` generate code from `.proto` files, which is more source
+//! than the seven fields that are read and written, and build a copy of a message where a slice of the record does.
 
 /// The value of one field, undecoded.
 #[derive(Clone, Copy, Debug, PartialEq)]

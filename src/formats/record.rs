@@ -1,7 +1,8 @@
 //! TensorFlow's record framing, shared by TFRecord data sets and TensorBoard event files.
 //!
 //! A record is `u64 length, u32 masked_crc32c(length), data, u32 masked_crc32c(data)`, little endian
-//! (`tensorflow/core/lib/io/record_writer.cc`).
+//! (`tensorflow/core/lib/io/record_writer.cc`). The crates for it bring a protobuf library and an async runtime for these 16 bytes of
+//! framing.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,9 @@
 //!
 //! Written here rather than taken from a crate because three kinds of file need only this much of it (archives of
 //! images, `.npz`, PyTorch's `.pth`), and because it has to stand up to hostile files: sizes are checked against
-//! the file before anything is allocated, overlapping entries (zip bombs) are refused, checksums are verified.
+//! the file before anything is allocated, overlapping entries (zip bombs) are refused, checksums are verified, and the
+//! memory of the directory is bounded. Of the crates, `zip` reads the whole directory without a bound and lets entries overlap,
+//! and `rawzip` leaves checksums, methods and writing to its caller, which is most of this file.
 //! Layout: PKWARE's APPNOTE.TXT 6.3.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};

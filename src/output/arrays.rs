@@ -102,6 +102,6 @@ mod tests {
         assert!(!path.exists());
         write_npz(&path, &[("a", &good)]).unwrap();
         let file = fs::File::open(&path).unwrap();
-        assert_eq!(read_npz(file, &path, 1000).unwrap(), [("a".to_string(), good)]);
+        assert_eq!(read_npz(file, &path).unwrap(), [("a".to_string(), good)]);
     }
 }

@@ -1,50 +1,47 @@
 //! Files that are whole or absent.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter};
+use std::path::Path;
 
+use crate::files::create_beside;
 use crate::{Error, Result};
 
 /// Where [`write_whole`] writes.
 pub type Out<'a> = &'a mut BufWriter<File>;
 
-/// Writes a file under another name beside it and renames it, so that no reader and no interruption sees half of it.
-/// Makes the folder. What is no file (a pipe, `/dev/stdout`) is written to directly.
+/// Writes a file under another name beside it and renames it, so that no reader and no interruption sees half of it. A link is replaced,
+/// not written through. Makes the folder. What is no file (a pipe, `/dev/stdout`) is written to directly.
 ///
 /// # Errors
 /// [`Error::Io`] with the path.
 pub fn write_whole(path: &Path, write: impl FnOnce(Out) -> io::Result<()>) -> Result<()> {
-    let in_place = path.exists() && !path.is_file();
-    let part = if in_place { path.to_path_buf() } else { part_of(path) };
+    let fill = |file: File| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)
+    };
+    if path.exists() && !path.is_file() {
+        let file = File::options().write(true).open(path).map_err(Error::io(path))?;
+        return fill(file).map(drop).map_err(Error::io(path));
+    }
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
-    let done = File::options()
-        .write(true)
-        .create(true)
-        .truncate(!in_place)
-        .open(&part)
-        .and_then(|file| {
-            let mut out = BufWriter::new(file);
-            write(&mut out)?;
-            out.flush()
-        })
-        .and_then(|()| if in_place { Ok(()) } else { fs::rename(&part, path) });
-    if done.is_err() && !in_place {
+    let (file, unfinished) = create_beside(path).map_err(Error::io(path))?;
+    // The file stays open, and so locked, until it has its name.
+    let done = fill(file).and_then(|_file| fs::rename(&unfinished, path));
+    if done.is_err() {
         // The error above is the one to tell.
-        let _ = fs::remove_file(&part);
+        let _ = fs::remove_file(&unfinished);
     }
     done.map_err(Error::io(path))
 }
 
-fn part_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]

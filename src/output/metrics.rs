@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::file::write_whole;
-use crate::{Error, Result};
+use crate::limits::LOG_BYTES;
+use crate::{Error, Result, files};
 
 /// Appends to a `.jsonl` file.
 #[derive(Debug)]
@@ -21,12 +22,12 @@ impl MetricsWriter {
     /// to be made again, and a line that was cut off; `None` keeps all whole lines.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Format`] where a link or something else than a file has its name.
     pub fn open(path: &Path, resume_after: Option<u64>) -> Result<Self> {
-        let old = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Error::io(path)(e)),
+        files::refuse_link(path)?;
+        let old = match files::read(path, LOG_BYTES) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
         };
         let keeps = |line: &&[u8]| match serde_json::from_slice::<Value>(line) {
             Ok(value) => {
@@ -48,8 +49,7 @@ impl MetricsWriter {
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        let file = File::options().append(true).create(true).open(path).map_err(Error::io(path))?;
-        Ok(Self { path: path.to_path_buf(), file })
+        Ok(Self { path: path.to_path_buf(), file: files::append(path)? })
     }
 
     /// Appends `{"step": …, name: value, …}` as one write, so that a reader sees whole lines. JSON has no NaN and no

@@ -1,7 +1,5 @@
 //! Where a picture comes from: text chunks of a PNG, written with it and read back by `gen inspect`.
 
-#[cfg(feature = "files")]
-use std::fs::File;
 use std::io::Write;
 #[cfg(feature = "files")]
 use std::{
@@ -89,7 +87,16 @@ impl Provenance {
     /// [`Error::Io`], [`Error::Format`] where the file is no PNG or is damaged.
     #[cfg(feature = "files")]
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        Self::read_from(std::io::BufReader::new(File::open(path).map_err(Error::io(path))?), path)
+        Self::read_from(std::io::BufReader::new(crate::files::open(path)?.0), path)
+    }
+
+    /// [`Provenance::read`] from bytes; `name` stands for the path in errors.
+    ///
+    /// # Errors
+    /// As [`Provenance::read`].
+    #[cfg(feature = "files")]
+    pub fn parse(bytes: &[u8], name: &Path) -> Result<Option<Self>> {
+        Self::read_from(std::io::Cursor::new(bytes), name)
     }
 
     #[cfg(feature = "files")]

@@ -5,7 +5,7 @@ use super::loss::Reduction;
 use super::objective::adam_of;
 use super::options::TrainerOptions;
 use super::step::{StepDraft, StepSettings, Trainable};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Loaded, WorkFolder};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -89,6 +89,15 @@ pub(super) fn check_same_data(images: usize, checkpoint: &Checkpoint, notes: &mu
             "the run so far saw {before} training images, now there are {images}: their order is another one from here on"
         ));
     }
+}
+
+/// Keeps the checkpoint that a run goes on from where it was due to be kept and the run ended between saving and keeping.
+pub(super) fn keep_what_was_due(config: &Config, folder: &WorkFolder, loaded: &Loaded) -> Result<()> {
+    let (every, step) = (config.training.snapshot_freq, loaded.checkpoint.step);
+    if every > 0 && step > 0 && step.is_multiple_of(every) && !folder.kept(step).exists() {
+        folder.keep(Some(&loaded.path), step)?;
+    }
+    Ok(())
 }
 
 /// A run goes on only with the model that it began with; other keys may change, which is said.

@@ -128,7 +128,7 @@ impl SampleGrids {
     }
 }
 
-/// Writes a grid below the work folder and gives its path.
+/// Writes a grid into a folder and gives its path.
 pub(super) fn write_grid(
     folder: &Path,
     step: u64,
@@ -136,7 +136,7 @@ pub(super) fn write_grid(
     image: &ImageBytes,
     seed: u64,
 ) -> Result<PathBuf> {
-    let path = folder.join("samples").join(format!("{step:08}-{name}.png"));
+    let path = folder.join(format!("{step:08}-{name}.png"));
     let provenance = Provenance::new().with("step", step.to_string()).with("seed", seed.to_string());
     write_png(&path, image, &provenance)?;
     Ok(path)

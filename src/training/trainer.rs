@@ -11,7 +11,9 @@ use super::evaluation::Evaluation;
 use super::kernels::KernelRecord;
 use super::loss::{Objective, Row};
 use super::options::{Event, Outcome, Progress, TrainerOptions};
-use super::prepare::{check_data, check_same_data, check_same_model, data_note, draft_that_fits};
+use super::prepare::{
+    check_data, check_same_data, check_same_model, data_note, draft_that_fits, keep_what_was_due,
+};
 use super::samples::{SampleGrids, write_grid};
 use super::step::{StepBatch, StepDraft, TrainStep, Trainable};
 use crate::checkpoint::{Checkpoint, DataPosition, EmaState, WorkFolder};
@@ -52,6 +54,8 @@ pub struct Trainer {
     done: u64,
     /// Steps skipped before this run began.
     skipped: u64,
+    /// The step of the last save or of the checkpoint that the run began with, and when that was.
+    saved: (u64, Instant),
     grids: Option<SampleGrids>,
     notes: Vec<String>,
 }
@@ -126,12 +130,30 @@ impl Trainer {
                 step.state().restore([&c.weights, &c.ema_weights, &c.adam_m, &c.adam_v], c.step)?;
                 skipped = c.extra.get("skipped").and_then(|s| s.parse().ok()).unwrap_or(0);
                 let updates = c.ema.map_or(c.step, |e| e.num_updates);
-                step.set_counters([c.step as u32, updates as u32, skipped as u32])?;
+                // A device counts in 32 bits.
+                let counter = |name: &str, value: u64| {
+                    let problem = || {
+                        Error::format(
+                            &loaded.path,
+                            format!("its {name} is {value}, at most {} are counted", u32::MAX),
+                        )
+                    };
+                    u32::try_from(value).map_err(|_| problem())
+                };
+                let counters = [
+                    counter("step", c.step)?,
+                    counter("ema_num_updates", updates)?,
+                    counter("skipped", skipped)?,
+                ];
+                step.set_counters(counters)?;
                 done = c.step;
                 position = LoaderState { epoch: c.data.epoch, position: c.data.index };
             }
         }
         step.parameters_changed();
+        if let Some(loaded) = &loaded {
+            keep_what_was_due(&config, &folder, loaded)?;
+        }
         let gpu = gpu.clone();
         Ok(Self {
             gpu,
@@ -147,6 +169,7 @@ impl Trainer {
             position,
             done,
             skipped,
+            saved: (done, Instant::now()),
             grids: None,
             notes,
         })
@@ -171,11 +194,28 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the first tensor and the step when gradients stay non-finite: their steps are skipped and counted, the run
-    /// is saved and ends. Otherwise what files, data and the device say.
+    /// is saved and ends. Otherwise what files, data and the device say; unless it is the device, the steps so far are saved first.
     pub fn run(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
+        self.saved.1 = Instant::now();
+        let error = match self.steps(progress) {
+            Err(error) if self.saved.0 != self.done && !error.is_of_the_device() => error,
+            result => return result,
+        };
+        let note = match self.save() {
+            Ok(()) => format!("the run ends with an error; step {} is saved", self.done),
+            Err(second) => {
+                format!("the run ends with an error, and step {} cannot be saved: {second}", self.done)
+            }
+        };
+        progress.event(Event::Note(&note));
+        Err(error)
+    }
+
+    /// [`Trainer::run`] without a last save after an error.
+    fn steps(&mut self, progress: &mut dyn Progress) -> Result<Outcome> {
         let t = self.config.training.clone();
         let mut metrics = MetricsWriter::open(&self.folder.path().join("metrics.jsonl"), Some(self.done))?;
-        let mut events = EventWriter::create(&self.folder.path().join("events"))?;
+        let mut events = EventWriter::create(&self.folder.inside("events")?)?;
         let mut loader = self.loader()?;
         let mut evaluation = None;
         let evaluates = self.options.evaluation_batches > 0 && self.data.subset(Split::Test).is_ok();
@@ -195,7 +235,7 @@ impl Trainer {
             progress.event(Event::Note(&note));
         }
         let mut clock = Clock::new(self.done, self.skipped);
-        let (first, mut saved) = (self.done + 1, (self.done, Instant::now()));
+        let first = self.done + 1;
         while going && self.done < t.n_iters {
             let Some(batch) = loader.next_batch()? else { break };
             clock.wait += loader.last_wait();
@@ -214,7 +254,7 @@ impl Trainer {
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
             let save = due(t.snapshot_freq_for_preemption)
                 || due(t.snapshot_freq)
-                || self.options.save_every.is_some_and(|every| saved.1.elapsed() >= every)
+                || self.options.save_every.is_some_and(|every| self.saved.1.elapsed() >= every)
                 || last;
             let (evaluate, draw) = (due(t.eval_freq), due(grids_every));
             // The first step tells early whether all is well, and a slow device need not wait for a round number.
@@ -257,11 +297,10 @@ impl Trainer {
             }
             if save {
                 self.save()?;
-                saved = (self.done, Instant::now());
-                progress.event(Event::Saved { step: self.done });
                 if due(t.snapshot_freq) {
-                    self.keep()?;
+                    self.folder.keep(None, self.done)?;
                 }
+                progress.event(Event::Saved { step: self.done });
             }
             if draw && going {
                 going &= self.draw(&mut events, progress)?;
@@ -269,7 +308,7 @@ impl Trainer {
             // The sums of losses go on: only the time is not that of steps.
             clock.away += away.elapsed();
         }
-        if saved.0 != self.done {
+        if self.saved.0 != self.done {
             self.save()?;
             progress.event(Event::Saved { step: self.done });
         }
@@ -327,7 +366,9 @@ impl Trainer {
 
     fn save(&mut self) -> Result<()> {
         let checkpoint = self.checkpoint()?;
-        self.folder.save(&checkpoint)
+        self.folder.save(&checkpoint)?;
+        self.saved = (self.done, Instant::now());
+        Ok(())
     }
 
     /// Everything that the run needs to go on.
@@ -350,12 +391,6 @@ impl Trainer {
         })
     }
 
-    /// Writes a checkpoint that later ones do not replace.
-    fn keep(&mut self) -> Result<()> {
-        let path = self.folder.path().join(format!("step-{:08}.safetensors", self.done));
-        self.checkpoint()?.save(path)
-    }
-
     fn draw(&mut self, events: &mut EventWriter, progress: &mut dyn Progress) -> Result<bool> {
         let Some(options) = self.options.samples else { return Ok(true) };
         let mut grids = match self.grids.take() {
@@ -375,7 +410,8 @@ impl Trainer {
             });
             match drawn {
                 Ok(Some(image)) => {
-                    let path = write_grid(self.folder.path(), step, name, &image, self.config.seed)?;
+                    let path =
+                        write_grid(&self.folder.inside("samples")?, step, name, &image, self.config.seed)?;
                     events.image(step, &format!("samples/{name}"), &image)?;
                     going &= progress.event(Event::Samples { step, path: &path });
                 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use langevin::checkpoint::SavedModel;
 use langevin::data::transform::{center, nhwc_to_nchw, to_unit};
-use langevin::data::{DataConfig, Dataset, Limits, Preprocess, ReadConfig, Split, read_images};
+use langevin::data::{DataConfig, Dataset, Preprocess, ReadConfig, Split, read_images};
 
+use crate::apart::Input;
 use crate::commands::data::watch;
 use crate::session::Session;
 
@@ -24,9 +25,14 @@ pub struct ImagesArgs {
 }
 
 impl ImagesArgs {
+    /// Where they are read from, for the check of results.
+    pub fn input(&self) -> Input<'_> {
+        Input::Images("--images", &self.images)
+    }
+
     /// Reads them, fitted to the model.
-    pub fn read(&self, saved: &SavedModel) -> langevin::Result<Given> {
-        Given::fitted(&self.images, saved, self.n.map(|n| n as usize))
+    pub fn read(&self, saved: &SavedModel, session: &Session) -> langevin::Result<Given> {
+        Given::fitted(&self.images, saved, self.n.map(|n| n as usize), session)
     }
 }
 
@@ -40,9 +46,14 @@ pub struct Given {
 
 impl Given {
     /// Reads at most `most` images of `path`, brought to the model's size and channels by `preprocess`.
-    pub fn read(path: &Path, preprocess: Preprocess, most: Option<usize>) -> langevin::Result<Self> {
+    pub fn read(
+        path: &Path,
+        preprocess: Preprocess,
+        most: Option<usize>,
+        session: &Session,
+    ) -> langevin::Result<Self> {
         let config =
-            ReadConfig { path: path.into(), preprocess: Some(preprocess), limits: Limits::default(), most };
+            ReadConfig { path: path.into(), preprocess: Some(preprocess), limits: session.limits(), most };
         let images = read_images(&config)?;
         let [_, c, h, w] = images.shape;
         // The same transposition with its extents exchanged leads back.
@@ -59,7 +70,7 @@ impl Given {
         session: &Session,
     ) -> langevin::Result<Self> {
         let bar = session.counter("pictures read");
-        let config = DataConfig::new(path, preprocess);
+        let config = DataConfig { limits: session.limits(), ..DataConfig::new(path, preprocess) };
         let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
         bar.finish_and_clear();
         let all = data.subset(split)?;
@@ -80,9 +91,14 @@ impl Given {
     }
 
     /// Any picture, fitted to the model.
-    pub fn fitted(path: &Path, saved: &SavedModel, most: Option<usize>) -> langevin::Result<Self> {
+    pub fn fitted(
+        path: &Path,
+        saved: &SavedModel,
+        most: Option<usize>,
+        session: &Session,
+    ) -> langevin::Result<Self> {
         let [size, _, c] = saved.hwc();
-        Self::read(path, Preprocess::new(size as u32, c as u32)?, most)
+        Self::read(path, Preprocess::new(size as u32, c as u32)?, most, session)
     }
 
     /// Scaled as the model takes them.

@@ -2,6 +2,7 @@
 //!
 //! stdout carries results, stderr progress and words. The exit codes are in [`exit`].
 
+mod apart;
 mod commands;
 mod exit;
 mod flow;

@@ -15,6 +15,7 @@ use langevin::sde::{Sde, TimeConditioning};
 use langevin::training::{sde_of, time_of};
 use langevin::{Error, error};
 
+use crate::apart::Input;
 use crate::exit::Usage;
 use crate::session::Session;
 use crate::settings::ConfigArgs;
@@ -60,6 +61,11 @@ impl ModelArgs {
             session.say(warning);
         }
         Ok(saved)
+    }
+
+    /// Where the weights are read from, for the check of results.
+    pub fn inputs(&self) -> Vec<Input<'_>> {
+        self.model.iter().map(|name| Input::Model("--model", Path::new(name))).collect()
     }
 
     /// Which weights.

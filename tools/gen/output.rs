@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use langevin::Error;
 use langevin::data::transform::{nhwc_to_nchw, uncenter};
 use langevin::formats::npy::{NpyArray, NpyData};
 use langevin::output::{ImageBytes, Provenance, grid, to_bytes, write_npz, write_png, write_safetensors};
+use langevin::{Error, files};
 
 use crate::exit::Usage;
 use crate::print;
@@ -129,9 +129,10 @@ pub fn check_writable(path: &Path) -> langevin::Result<()> {
         // A pipe or a device is written to in place.
         return Ok(());
     }
+    // What earlier commands left here when they were killed.
+    files::sweep(folder);
     // Permissions say little to a superuser and on a read-only disk; a file that comes and goes says all.
-    let probe = folder.join(format!(".gen-{}.probe", std::process::id()));
-    std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(Error::io(path))
+    files::create_beside(path).and_then(|(_probe, name)| std::fs::remove_file(name)).map_err(Error::io(path))
 }
 
 /// Refuses an animation under the name of the pictures, which it would replace.

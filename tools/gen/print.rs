@@ -1,24 +1,57 @@
 //! What goes to stdout: results, as text or as JSON.
+//!
+//! Sizes, rates and tables are ten lines each and no crate's: those for tables (`comfy-table`, `tabled`) draw borders and measure the
+//! terminal, where ours are columns that scripts can cut; those for sizes know no rate that turns into seconds an image.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::io::Write;
 
 use langevin::graph::Memory;
+use langevin::limits::is_harmless;
 use serde_json::json;
 
 /// A line, or several.
 pub fn line(text: impl Display) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}")
+    writeln!(std::io::stdout().lock(), "{}", Harmless(text))
 }
 
 /// A line on stderr. Where nobody reads it any more (`gen train 2>&1 | head`) the work goes on without a word.
 pub fn word(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", Harmless(text));
 }
 
 /// One JSON value, indented.
 pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
-    line(format_args!("{value:#}"))
+    let mut text = String::new();
+    // Such characters stand in strings only, where JSON has this form for them.
+    for c in format!("{value:#}").chars() {
+        match c {
+            c if is_harmless(c) || c == '\n' => text.push(c),
+            c => text.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    writeln!(std::io::stdout().lock(), "{text}")
+}
+
+/// Text with names from outside in it: what would move the cursor, other than to the next line, is escaped. Names that hold the end of a
+/// line are escaped where they are put into a text.
+struct Harmless<T>(T);
+
+impl<T: Display> Display for Harmless<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Filter(f), "{}", self.0)
+    }
+}
+
+struct Filter<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Filter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            c if is_harmless(c) || matches!(c, '\n' | '\t') => self.0.write_char(c),
+            c => write!(self.0, "{}", c.escape_debug()),
+        })
+    }
 }
 
 /// A number of things, by the word for one of them.
@@ -89,6 +122,11 @@ mod tests {
         assert_eq!(rate(0.25), "0.25 images/s");
         assert_eq!(rate(0.004), "250.0 s/image");
         assert_eq!(rate(0.0), "0 images/s");
+    }
+
+    #[test]
+    fn nothing_that_is_printed_moves_the_cursor() {
+        assert_eq!(Harmless("a\u{1b}[2Jb\r\nc\u{9b}").to_string(), "a\\u{1b}[2Jb\\r\nc\\u{9b}");
     }
 
     #[test]

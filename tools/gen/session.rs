@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use langevin::data::Limits;
 use langevin::gpu::{DeviceKind, Gpu, Options, survey};
 use langevin::graph::{Class, KernelRequest, Kernels};
 use tracing::Level;
@@ -25,6 +26,27 @@ pub struct Global {
     /// Say more on stderr.
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
+    /// Memory in which pictures are decoded, all threads together, such as 800M or 2G; a picture that takes more is not read.
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory, help_heading = "Everywhere")]
+    pub memory: Option<u64>,
+}
+
+/// A size in bytes, or with K, M, G for KiB, MiB, GiB.
+pub fn memory(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 32 << 20;
+    let text = text.trim();
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << unit));
+    let bytes = bytes.ok_or_else(|| format!("{text:?} is no size; it takes 800M or 2G"))?;
+    match (LEAST..=1 << 50).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("{text} is out of range; it takes 32M and more")),
+    }
 }
 
 /// What `LANGEVIN_KERNELS` asks for.
@@ -95,6 +117,12 @@ impl Session {
     /// The device that was asked for.
     pub fn device(&self) -> Option<&str> {
         self.global.device.as_deref()
+    }
+
+    /// What pictures may cost.
+    pub fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits { memory: self.global.memory.unwrap_or(default.memory), ..default }
     }
 
     /// A sentence on stderr, unless `--quiet`.
@@ -213,7 +241,7 @@ mod tests {
         let limit =
             |n| langevin::Error::Limit { what: "x".into(), needed: n, limit: 3, unit: "bytes", remedy: "" };
         let session = Session {
-            global: Global { device: None, quiet: true, verbose: false },
+            global: Global { device: None, quiet: true, verbose: false, memory: None },
             interrupted: Arc::default(),
             begun: Instant::now(),
         };
@@ -223,6 +251,17 @@ mod tests {
         assert_eq!(fits(16).unwrap().0, 16);
         assert_eq!(fits(5).unwrap(), (4, 4));
         assert!(fits(0).unwrap_err().to_string().contains("1 bytes"));
+    }
+
+    #[test]
+    fn sizes_of_memory() {
+        assert_eq!(
+            (memory("800M"), memory("2g"), memory("67108864")),
+            (Ok(800 << 20), Ok(2 << 30), Ok(1 << 26))
+        );
+        for bad in ["", "M", "1", "-1G", "1.5G", "99999999999999999999", "18446744073709551615G", "1T"] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
-use langevin::Error;
 use langevin::models::{Config, presets};
+use langevin::{Error, files};
 
 /// Where the configuration comes from.
 #[derive(Args, Clone, Default)]
@@ -55,7 +55,7 @@ pub fn load(name: &str) -> anyhow::Result<Config> {
         }
         .into());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = files::read_text(path)?;
     let read = || match json {
         true => {
             let tree = serde_json::from_str(&text).map_err(|e| Error::format(path, e.to_string()))?;

@@ -74,7 +74,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let staged = stage(&OsFiles, path, text.len() as u64, |out| {
         out.write_all(text.as_bytes()).map_err(Error::io(path))
     })?;
-    replace(&OsFiles, &staged, path)
+    replace(&OsFiles, staged, path)
 }
 
 fn refuse<T>(key: &str, value: impl ToString, problem: &str) -> Result<T> {

@@ -1,6 +1,7 @@
 //! What keys must satisfy together, before anything is built.
 
 use super::*;
+use crate::limits::{BLOCKS, CORRECTOR_STEPS, LAYER_EXTENT, SCHEDULE_STEPS};
 
 /// An error at a key unless `holds`.
 fn require(
@@ -78,7 +79,7 @@ impl Config {
         count("data.image_size", data.image_size, 1 << 14)?;
         count("data.num_channels", data.num_channels, 1 << 10)?;
         count("model.nf", model.nf, 1 << 14)?;
-        count("model.num_scales", model.num_scales, 1 << 24)?;
+        count("model.num_scales", model.num_scales, SCHEDULE_STEPS)?;
         positive("model.sigma_min", model.sigma_min)?;
         require(
             model.sigma_max.is_finite() && model.sigma_max > model.sigma_min,
@@ -122,6 +123,15 @@ impl Config {
         require(sampling.snr.is_finite() && sampling.snr >= 0.0, "sampling.snr", sampling.snr, || {
             "a number of at least 0".into()
         })?;
+        require(
+            sampling.n_steps_each <= CORRECTOR_STEPS,
+            "sampling.n_steps_each",
+            sampling.n_steps_each,
+            || format!("a whole number from 0 to {CORRECTOR_STEPS}"),
+        )?;
+        // Steps are counted in 32 bits on the device.
+        let steps = self.training.n_iters;
+        require(steps <= u64::from(u32::MAX), "training.n_iters", steps, || format!("at most {}", u32::MAX))?;
         count("training.batch_size", self.training.batch_size, 1 << 20)?;
         count("eval.batch_size", self.eval.batch_size, 1 << 20)?;
         require(
@@ -139,8 +149,22 @@ impl Config {
         })?;
         for &mult in &model.ch_mult {
             count("model.ch_mult", mult, 1 << 10)?;
+            require(model.nf * mult <= LAYER_EXTENT, "model.ch_mult", &model.ch_mult, || {
+                format!("a level would have {} channels, at most {LAYER_EXTENT} make sense", model.nf * mult)
+            })?;
         }
-        count("model.num_res_blocks", model.num_res_blocks, 1 << 10)?;
+        count("model.num_res_blocks", model.num_res_blocks, BLOCKS)?;
+        let levels = model.ch_mult.len();
+        let blocks = levels * (2 * model.num_res_blocks + 1);
+        require(blocks <= BLOCKS, "model.num_res_blocks", model.num_res_blocks, || {
+            format!(
+                "{levels} levels of them are {blocks} residual blocks down and up, at most {BLOCKS} are planned"
+            )
+        })?;
+        let resolutions = &model.attn_resolutions;
+        require(resolutions.len() <= 64, "model.attn_resolutions", resolutions.len(), || {
+            "at most 64 widths, of which each level has one".into()
+        })?;
         let halvings = model.ch_mult.len() - 1;
         let unit = 1usize << halvings;
         require(self.data.image_size.is_multiple_of(unit), "data.image_size", self.data.image_size, || {

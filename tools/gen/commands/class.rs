@@ -13,6 +13,7 @@ use langevin::models::config::ModelName;
 use langevin::score::{ScoreFn, SecondModel};
 
 use super::sample::Sample;
+use crate::apart::Input;
 use crate::exit::Usage;
 use crate::session::Session;
 
@@ -62,6 +63,11 @@ pub struct Guide {
 }
 
 impl GuideArgs {
+    /// Where the classifier is read from, for the check of results.
+    pub fn input(&self) -> Input<'_> {
+        Input::Model("--classifier", &self.classifier)
+    }
+
     /// Opens the classifier for batches of `n` images of `saved`.
     pub fn open(&self, saved: &SavedModel, gpu: &Gpu, n: usize, session: &Session) -> anyhow::Result<Guide> {
         if !(self.guidance.is_finite() && self.guidance >= 0.0) {

@@ -1,10 +1,12 @@
 //! `gen convert`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use langevin::files::is_same;
 use serde_json::json;
 
+use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::Usage;
 use crate::model::ModelArgs;
 use crate::output::check_writable;
@@ -71,6 +73,13 @@ impl Convert {
                 .into());
             }
             Form::Diffusers => {}
+        }
+        let given = Path::new(&self.model);
+        check_apart_from_inputs("--out", &self.out, &[Input::Model("the model", given)])?;
+        if self.to == Form::Diffusers && given.is_dir() && is_same(given, &self.out) {
+            let problem =
+                format!("--out {}: the model is read from there; give another folder", self.out.display());
+            return Err(Usage(problem).into());
         }
         let model = ModelArgs { model: Some(self.model), config: self.config, raw: self.raw };
         let saved = model.open(session)?;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use langevin::data::{
-    CheckConfig, CheckReport, DataConfig, Dataset, Limits, Preprocess, Split, check, default_cache_folder,
+    CheckConfig, CheckReport, DataConfig, Dataset, Preprocess, Split, check, default_cache_folder,
 };
+use langevin::limits::shown;
 use serde_json::json;
 
 use crate::exit::Usage;
@@ -98,7 +99,7 @@ impl Data {
         match self.what {
             What::Check { path, shape, json } => {
                 let config =
-                    CheckConfig { path, preprocess: shape.preprocess()?, limits: Limits::default(), seed: 0 };
+                    CheckConfig { path, preprocess: shape.preprocess()?, limits: session.limits(), seed: 0 };
                 let bar = session.counter("pictures read");
                 let report = check(&config, &mut |done| watch(&bar, done, session))?;
                 bar.finish_and_clear();
@@ -117,7 +118,11 @@ impl Data {
                     .preprocess()?
                     .ok_or_else(|| Usage("packing needs --config NAME or --size N".into()))?;
                 let folder = cache.or_else(default_cache_folder);
-                let config = DataConfig { cache_folder: folder.clone(), ..DataConfig::new(path, preprocess) };
+                let config = DataConfig {
+                    cache_folder: folder.clone(),
+                    limits: session.limits(),
+                    ..DataConfig::new(path, preprocess)
+                };
                 let bar = session.counter("pictures packed");
                 let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
                 bar.finish_and_clear();
@@ -125,7 +130,7 @@ impl Data {
                 let (train, test) = (count(Split::Train), count(Split::Test));
                 let side = preprocess.image_size;
                 for bad in data.bad() {
-                    session.say(format_args!("skipped {}: {}", bad.name, bad.reason));
+                    session.say(format_args!("skipped {}: {}", shown(&bad.name), bad.reason));
                 }
                 if json {
                     return Ok(print::json(&json!({
@@ -187,7 +192,7 @@ fn print_text(report: &CheckReport) -> anyhow::Result<()> {
         print::line(format_args!("  and {} more sizes", report.sizes.len() - 10))?;
     }
     for c in &report.classes {
-        print::line(format_args!("class {}: {} train, {} test", c.name, c.train, c.test))?;
+        print::line(format_args!("class {}: {} train, {} test", shown(&c.name), c.train, c.test))?;
     }
     if let Some(s) = &report.sigma_max {
         let of = if s.exhaustive { "all".to_owned() } else { s.sample.to_string() };
@@ -201,7 +206,7 @@ fn print_text(report: &CheckReport) -> anyhow::Result<()> {
         print::line(format_args!("{} {what}", report.ignored))?;
     }
     for b in &report.bad {
-        print::line(format_args!("cannot be used: {}: {}", b.name, b.reason))?;
+        print::line(format_args!("cannot be used: {}: {}", shown(&b.name), b.reason))?;
     }
     Ok(())
 }

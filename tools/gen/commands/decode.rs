@@ -9,6 +9,7 @@ use langevin::data::read_tensor;
 use langevin::data::transform::nhwc_to_nchw;
 use serde_json::json;
 
+use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::Interrupted;
 use crate::flow::{DecodeArgs, Flow};
 use crate::model::{Facts, ModelArgs};
@@ -43,6 +44,9 @@ pub struct Decode {
 
 impl Decode {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
+        let mut inputs = self.model.inputs();
+        inputs.push(Input::Images("--latent", &self.latent));
+        check_apart_from_inputs("--out", &self.out, &inputs)?;
         let out = Out::new(&self.out)?;
         let saved = self.model.open(session)?;
         let [h, w, c] = saved.hwc();

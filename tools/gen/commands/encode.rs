@@ -8,6 +8,7 @@ use langevin::data::transform::nhwc_to_nchw;
 use langevin::likelihood::T_EPS;
 use serde_json::json;
 
+use crate::apart::check_apart_from_inputs;
 use crate::exit::Interrupted;
 use crate::flow::{Flow, FlowArgs};
 use crate::input::ImagesArgs;
@@ -43,10 +44,13 @@ pub struct Encode {
 impl Encode {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         check_ending("--out", &self.out, "safetensors")?;
+        let mut inputs = self.model.inputs();
+        inputs.push(self.images.input());
+        check_apart_from_inputs("--out", &self.out, &inputs)?;
         check_writable(&self.out)?;
         let options = self.flow.options(T_EPS, Norm::Batch)?;
         let saved = self.model.open(session)?;
-        let images = self.images.read(&saved)?;
+        let images = self.images.read(&saved, session)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
         let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use langevin::Error;
 use langevin::checkpoint::SavedModel;
-use langevin::data::{Limits, decode};
+use langevin::data::{Limits, decode, dimensions};
 use langevin::gpu::Gpu;
 use langevin::graph::Drafts;
 use langevin::inverse::{Known, Task, XMean};
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
 use langevin::score::ModelScore;
+use langevin::{Error, files};
 use serde_json::json;
 
+use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::Interrupted;
 use crate::flow::room;
 use crate::input::{Given, ImagesArgs};
@@ -116,7 +117,7 @@ fn is_central([y, x]: [usize; 2], [h, w]: [usize; 2]) -> bool {
 }
 
 /// 1 where the image is known: `h w`.
-fn mask(name: &str, [h, w]: [usize; 2]) -> langevin::Result<Vec<bool>> {
+fn mask(name: &str, [h, w]: [usize; 2], limits: &Limits) -> langevin::Result<Vec<bool>> {
     if let Some((_, anew)) = NAMED.iter().find(|(n, _)| *n == name) {
         return Ok((0..h * w).map(|i| !anew([i / w, i % w], [h, w])).collect());
     }
@@ -129,24 +130,25 @@ fn mask(name: &str, [h, w]: [usize; 2]) -> langevin::Result<Vec<bool>> {
             nearest,
         });
     }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let picture =
-        decode(&bytes, &Limits::default()).map_err(|problem| Error::format(path, problem))?.with_channels(1);
-    let (height, width) = (picture.height as usize, picture.width as usize);
-    if [height, width] != [h, w] {
+    let bytes = files::read(path, limits.max_bytes)?;
+    let unreadable = |problem| Error::format(path, problem);
+    // By its header: a mask of another size is not decoded.
+    let (width, height) = dimensions(&bytes, limits).map_err(unreadable)?;
+    if [height as usize, width as usize] != [h, w] {
         let problem = format!(
             "the mask has {width}x{height} pixels, the model's images {w}x{h}; give one of that size"
         );
         return Err(Error::invalid("--mask", path.display(), problem));
     }
+    let picture = decode(&bytes, limits).map_err(unreadable)?.with_channels(1);
     Ok(picture.pixels.iter().map(|&v| v >= 128).collect())
 }
 
 impl Inpaint {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
-        let job = Job::open(&self.common, session)?;
+        let job = Job::open(&self.common, Some(Path::new(&self.mask)), session)?;
         let [h, w, c] = job.saved.hwc();
-        let known = mask(&self.mask, [h, w])?;
+        let known = mask(&self.mask, [h, w], &session.limits())?;
         if known.iter().all(|k| *k) || known.iter().all(|k| !*k) {
             let what = if known[0] {
                 "known: there is nothing to fill in"
@@ -163,7 +165,7 @@ impl Inpaint {
 
 impl Colorize {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
-        let job = Job::open(&self.common, session)?;
+        let job = Job::open(&self.common, None, session)?;
         let [.., c] = job.saved.hwc();
         if c != 3 {
             let problem = format!("its images have {c} channel, colours have three");
@@ -185,10 +187,15 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn open(common: &'a Common, session: &Session) -> anyhow::Result<Self> {
+    /// `mask` is a file, where there is one.
+    fn open(common: &'a Common, mask: Option<&Path>, session: &Session) -> anyhow::Result<Self> {
+        let mut inputs = common.model.inputs();
+        inputs.push(common.images.input());
+        inputs.extend(mask.map(|path| Input::Images("--mask", path)));
+        check_apart_from_inputs("--out", &common.out, &inputs)?;
         let out = Out::new(&common.out)?;
         let saved = common.model.open(session)?;
-        let images = common.images.read(&saved)?;
+        let images = common.images.read(&saved, session)?;
         let gpu = session.open_gpu()?;
         Ok(Self { common, out, saved, images, gpu })
     }
@@ -320,13 +327,17 @@ mod tests {
     #[test]
     fn named_parts() {
         let part = |name: &str| -> String {
-            mask(name, [4, 4]).unwrap().iter().map(|known| if *known { '1' } else { '0' }).collect()
+            mask(name, [4, 4], &Limits::default())
+                .unwrap()
+                .iter()
+                .map(|known| if *known { '1' } else { '0' })
+                .collect()
         };
         assert_eq!(part("left"), "0011001100110011");
         assert_eq!(part("bottom"), "1111111100000000");
         assert_eq!(part("centre"), "1111100110011111");
         assert_eq!(part("border"), "0000011001100000");
-        assert!(mask("centr", [4, 4]).unwrap_err().to_string().contains("\"centre\""));
+        assert!(mask("centr", [4, 4], &Limits::default()).unwrap_err().to_string().contains("\"centre\""));
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use langevin::Error;
 use langevin::checkpoint::{Tensors, Weights, open};
+use langevin::limits::shown;
 use langevin::models::Config;
 use langevin::output::Provenance;
+use langevin::{Error, files};
 use serde_json::{Map, Value, json};
 
 use crate::print;
@@ -69,7 +70,7 @@ impl Inspect {
         }
         print::line("format: png")?;
         for (key, value) in entries {
-            print::line(format_args!("{key}: {value}"))?;
+            print::line(format_args!("{}: {value}", shown(key)))?;
         }
         if entries.is_empty() {
             print::line("it holds no text about how it came about")?;
@@ -110,7 +111,7 @@ impl Inspect {
         }
         for (key, value) in &contents.other {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            print::line(format_args!("{key}: {text}"))?;
+            print::line(format_args!("{key}: {}", shown(&text)))?;
         }
         match Config::from_json(&contents.config) {
             Ok(config) => print::line(format_args!("\n{}", config.to_toml().trim_end()))?,
@@ -120,7 +121,9 @@ impl Inspect {
         let rows: Vec<Vec<String>> = contents
             .tensors
             .iter()
-            .map(|(name, t)| vec![name.to_owned(), t.dtype().name().to_owned(), format!("{:?}", t.shape())])
+            .map(|(name, t)| {
+                vec![shown(name).to_string(), t.dtype().name().to_owned(), format!("{:?}", t.shape())]
+            })
             .collect();
         print::line(format_args!("\n{}", print::table(&rows)))?;
         Ok(())
@@ -132,7 +135,7 @@ fn is_png(path: &Path) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let mut head = [0; 8];
-    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let (mut file, _) = files::open(path)?;
     let read = file.read(&mut head).map_err(Error::io(path))?;
     Ok(head[..read] == *b"\x89PNG\r\n\x1a\n")
 }

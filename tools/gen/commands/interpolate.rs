@@ -11,6 +11,7 @@ use langevin::sampling::prior::prior;
 use langevin::sampling::run::ImageSeed;
 use serde_json::json;
 
+use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::{Interrupted, Usage};
 use crate::flow::{DecodeArgs, Flow};
 use crate::input::Given;
@@ -58,8 +59,12 @@ impl Interpolate {
         if self.images.is_empty() && self.seeds.is_empty() {
             return Err(Usage("give two images, --images A B, or two seeds, --seeds A B".into()).into());
         }
+        let mut inputs = self.model.inputs();
+        inputs.extend(self.images.iter().map(|path| Input::Images("--images", path)));
+        check_apart_from_inputs("--out", &self.out, &inputs)?;
         let out = Out::new(&self.out)?;
         if let Some(path) = &self.animation {
+            check_apart_from_inputs("--animation", path, &inputs)?;
             check_ending("--animation", path, "png")?;
             check_apart("--animation", path, &self.out)?;
             check_writable(path)?;
@@ -68,7 +73,7 @@ impl Interpolate {
         let sde = saved.sde()?;
         let mut pictures = Vec::new();
         for path in &self.images {
-            pictures.extend(Given::fitted(path, &saved, Some(1))?.scaled(saved.centered()));
+            pictures.extend(Given::fitted(path, &saved, Some(1), session)?.scaled(saved.centered()));
         }
         let gpu = session.open_gpu()?;
         let start = Instant::now();

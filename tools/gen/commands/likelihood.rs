@@ -111,7 +111,7 @@ impl LikelihoodCommand {
         let most = self.n.map(|n| n as usize);
         let images = match self.split {
             Some(split) => Given::of_split(&self.data, preprocess, split.into(), most, self.seed, session)?,
-            None => Given::read(&self.data, preprocess, most)?,
+            None => Given::read(&self.data, preprocess, most, session)?,
         };
         let bytes = bytes_of(&images.values);
         if bytes.is_none() {

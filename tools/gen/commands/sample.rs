@@ -10,6 +10,7 @@ use langevin::sampling::run::ImageSeed;
 use serde_json::json;
 
 use super::class::GuideArgs;
+use crate::apart::check_apart_from_inputs;
 use crate::exit::Interrupted;
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
@@ -65,7 +66,11 @@ impl Sample {
     pub fn draw(self, session: &Session, guide: Option<&GuideArgs>) -> anyhow::Result<()> {
         // A dry run leaves no folder behind.
         let out = if self.dry_run { None } else { Some(Out::new(&self.out)?) };
+        let mut inputs = self.model.inputs();
+        inputs.extend(guide.map(GuideArgs::input));
+        check_apart_from_inputs("--out", &self.out, &inputs)?;
         if let Some(path) = &self.trajectory {
+            check_apart_from_inputs("--trajectory", path, &inputs)?;
             check_ending("--trajectory", path, "png")?;
             check_apart("--trajectory", path, &self.out)?;
             check_writable(path)?;
@@ -119,7 +124,7 @@ impl Sample {
         }
 
         let result = Pictures::new(x, hwc, centered);
-        let seeds = format!("{first}-{}", first + drawn as u64 - 1);
+        let seeds = format!("{first}-{}", first + (drawn as u64 - 1));
         let provenance = self.model.provenance(&saved, &gpu)?;
         let provenance =
             provenance.with("sampler", &run.name).with("nfe", nfe.to_string()).with("seeds", &seeds);

@@ -12,6 +12,7 @@ use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions}
 use serde_json::json;
 
 use super::data::watch;
+use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::{Interrupted, Usage};
 use crate::print;
 use crate::session::Session;
@@ -61,7 +62,7 @@ pub struct Train {
     #[arg(long, value_name = "N")]
     samples_every: Option<u64>,
     /// Save every N minutes as well.
-    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=525_600))]
     save_every: u64,
     /// Print the plan and its memory, with and without --recompute, and train nothing; needs no --data.
     #[arg(long)]
@@ -99,6 +100,7 @@ impl Train {
         // bug: the command line is refused without it, but for a dry run.
         let path = self.data.as_ref().expect("--data");
         let out = &self.out.clone().unwrap_or_else(|| self.folder());
+        check_apart_from_inputs("--out", out, &[Input::Images("--data", path)])?;
         let data = pictures(path, &config, session)?;
         let bar = session.counter("compiling kernels");
         let mut trainer = Trainer::new(&gpu, config, data, out, options)?;
@@ -272,7 +274,8 @@ fn pictures(path: &Path, config: &Config, session: &Session) -> anyhow::Result<A
     let d = &config.data;
     let preprocess = Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
     let bar = session.counter("pictures read");
-    let data = Dataset::open(&DataConfig::new(path, preprocess), &mut |done| watch(&bar, done, session))?;
+    let config = DataConfig { limits: session.limits(), ..DataConfig::new(path, preprocess) };
+    let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
     bar.finish_and_clear();
     if !data.bad().is_empty() {
         let number = data.bad().len();
