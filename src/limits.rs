@@ -106,6 +106,11 @@ impl Memory {
         Self(Arc::new(Shared { total, left: Mutex::new(total), freed: Condvar::new() }))
     }
 
+    /// Bytes for all threads together.
+    pub fn total(&self) -> u64 {
+        self.0.total
+    }
+
     /// Waits until `bytes` are free and takes them. A thread that waits must hold no part of the same memory.
     ///
     /// # Errors

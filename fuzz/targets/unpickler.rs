@@ -21,7 +21,10 @@ fuzz_target!(|pickle: &[u8]| {
     let zip = zip.finish().expect("a Vec takes any bytes");
     for bytes in [zip, [LEGACY, pickle, STORAGES].concat()] {
         let Ok(file) = torch::read(&Source::memory("fuzz", bytes)) else { continue };
-        for (_, tensor) in file.model.iter() {
+        let average = file.ema.iter().flatten().flat_map(|ema| &ema.shadow_params);
+        let moments = file.optimizer.iter().flatten().flat_map(|adam| adam.state.values());
+        let moments = moments.flat_map(|moments| [&moments.exp_avg, &moments.exp_avg_sq]);
+        for tensor in file.model.iter().map(|(_, tensor)| tensor).chain(average).chain(moments) {
             let _ = tensor.to_f32();
         }
     }

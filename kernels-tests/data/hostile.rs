@@ -67,7 +67,7 @@ fn read_everywhere(folder: &Path, name: &str, bytes: &[u8]) {
     let mut config = DataConfig::new(&path, Preprocess::new(8, 3).unwrap());
     config.limits = limits;
     let _ = Dataset::read_to_memory(&config, &mut |_| true);
-    let _ = read_images(&ReadConfig { path, preprocess: None, limits, most: Some(2) });
+    let _ = read_images(&ReadConfig { path, preprocess: None, limits, most: Some(2), any_range: true });
 }
 
 proptest! {
@@ -108,8 +108,13 @@ fn good_files_are_good() {
     for (name, bytes) in good_files() {
         let path = dir.path().join(name);
         fs::write(&path, &bytes).unwrap();
-        let config =
-            ReadConfig { path: path.clone(), preprocess: None, limits: Limits::default(), most: None };
+        let config = ReadConfig {
+            path: path.clone(),
+            preprocess: None,
+            limits: Limits::default(),
+            most: None,
+            any_range: true,
+        };
         let readable = read_images(&config).is_ok();
         // The records here are framed well and are no pictures.
         assert_eq!(readable, name != "x.tfrecords", "{name}");

@@ -10,6 +10,7 @@ mod hostile;
 mod pickles;
 mod resume;
 mod safetensors;
+mod strangers;
 mod torch;
 mod zips;
 

@@ -20,7 +20,7 @@ pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
 
 fn run_file(case: &Case, context: &Context, file: &str) -> Result<Report, String> {
     let checkpoint = torch::open(case.dir.join(file)).map_err(problem)?;
-    let ema = checkpoint.ema.as_ref().ok_or("there is no average")?;
+    let ema = checkpoint.ema.as_ref().ok_or("there is no average")?.as_ref().map_err(|e| e.to_string())?;
     let config = Config::from_json(case.key("config")?).map_err(problem)?;
     let mut outputs = Outputs::new();
     for (averaged, output) in [(false, "out.raw"), (true, "out.ema")] {

@@ -247,7 +247,7 @@ fn pictures_that_unpack_to_gigabytes() {
     assert!(ran.stdout.contains("1 image ("), "the profile of profile.png is no reason: {}", ran.stdout);
     fails(at, &["data", "check", "photos/large.png", "--memory", "64M"], 4, &["large.png"]);
     let mask = ["inpaint", "--images", "photos/profile.png", "--mask", "photos/large.png", "--out", "x.png"];
-    fails(at, &mask, 2, &["--mask", "60000x4000 pixels"]);
+    fails(at, &mask, 2, &["mask = photos/large.png", "60000x4000 pixels"]);
 }
 
 #[test]

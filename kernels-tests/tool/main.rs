@@ -10,6 +10,7 @@ mod models;
 mod resume;
 mod seeds;
 mod train;
+mod users;
 mod weights;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -71,8 +72,14 @@ pub fn interrupt(command: &mut Command, word: &str, wait: Duration) -> Ran {
 /// Sends what a terminal sends.
 #[cfg(unix)]
 pub fn press_ctrl_c(child: &Child) {
+    signal(child, "INT");
+}
+
+/// Sends a signal.
+#[cfg(unix)]
+pub fn signal(child: &Child, name: &str) {
     // A builtin of every shell; the command of the same name is not installed everywhere.
-    let kill = format!("kill -INT {}", child.id());
+    let kill = format!("kill -{name} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 

@@ -382,7 +382,8 @@ fn untrained(at: &Path, name: ModelName, keys: &[(&str, &str)]) {
     untrained_as(&at.join("m.safetensors"), name, keys);
 }
 
-fn untrained_as(path: &Path, name: ModelName, keys: &[(&str, &str)]) {
+/// [`untrained`], under a name.
+pub fn untrained_as(path: &Path, name: ModelName, keys: &[(&str, &str)]) {
     let mut config = Config::of(name);
     keys.iter().for_each(|(key, value)| config.set(key, value).unwrap());
     config.validate().unwrap();

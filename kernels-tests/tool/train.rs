@@ -137,6 +137,14 @@ fn what_is_wrong_with_a_run_is_told() {
     train(&["--config", "nope"]).fails(2, &["unknown preset", "gen config list"]);
     train(&["--config", "none.toml"]).fails(4, &["none.toml", "No such file"]);
     train(&["--config", "tiny.toml"]).fails(4, &["none: No such file"]);
+    // A dry run refuses what a run refuses.
+    train(&["--config", "tiny.toml", "--dry-run"]).fails(4, &["none: No such file"]);
+    for more in [&["--set", "data.num_channels=4"][..], &["--set", "data.num_channels=4", "--dry-run"]] {
+        let ran =
+            run_in(at, &[&["train", "--config", "tiny.toml", "--data", ".", "--out", "run"], more].concat());
+        ran.fails(2, &["data.num_channels = 4", "1 (grey) and 3 (RGB)"]);
+    }
+    run_in(at, &["train", "--config", "tiny.toml", "--data", ".", "--out", "-"]).fails(2, &["--out -"]);
     train(&["--config", "tiny.toml", "--set", "optim.lrr=1"]).fails(2, &["did you mean \"optim.lr\"?"]);
     train(&["--config", "tiny.toml", "--steps", "0"]).fails(2, &["--steps", "0 is not in 1.."]);
     train(&["--config", "tiny.toml", "--batch", "0"]).fails(2, &["--batch", "0 is not in 1.."]);
@@ -179,6 +187,100 @@ fn ctrl_c_saves_the_run_and_the_folder_has_one_writer() {
     let on = place.train(&["--steps", &(saved + 1).to_string()]);
     assert!(on.stderr.contains(&format!("going on from step {saved} of")), "{}", on.stderr);
     on.ok();
+}
+
+/// Whether HUP is ignored here, which children inherit.
+#[cfg(unix)]
+fn hangups_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// What Slurm, systemd and containers send ends a run as Ctrl-C does, and so does a terminal that goes away, unless `nohup` says otherwise.
+#[cfg(unix)]
+#[test]
+fn term_and_hup_save_the_run() {
+    let place = Place::new();
+    for name in ["TERM", "HUP"] {
+        if name == "HUP" && hangups_are_ignored() {
+            crate::left_out("HUP: these tests run where it is ignored, as under nohup");
+            continue;
+        }
+        let (mut child, mut rest, mut stderr) =
+            crate::start(&mut place.command(&["--samples-every", "0"]), "loss");
+        crate::signal(&child, name);
+        std::io::Read::read_to_string(&mut rest, &mut stderr).unwrap();
+        let ran = Ran { code: child.wait().unwrap().code().unwrap_or(-1), stdout: String::new(), stderr };
+        let stderr =
+            ran.fails(130, &[&format!("SIG{name} again"), "interrupted", "the same command goes on"]);
+        assert!(stderr.contains(&format!("{} steps are saved in run", place.step())), "{stderr}");
+    }
+    // A shell that ignores HUP hands that on, as nohup does.
+    let gen_train = place.command(&["--samples-every", "0"]);
+    let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap());
+    let line: Vec<String> =
+        std::iter::once(gen_train.get_program()).chain(gen_train.get_args()).map(quoted).collect();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' HUP; exec {}", line.join(" "))]).current_dir(place.at());
+    shell.env("LANGEVIN_CACHE", place.at().join("cache"));
+    let (mut child, mut rest, mut stderr) = crate::start(&mut shell, "loss");
+    crate::signal(&child, "HUP");
+    for _ in 0..3 {
+        std::io::BufRead::read_line(&mut rest, &mut stderr).unwrap();
+    }
+    assert!(!stderr.contains("ending"), "{stderr}");
+    crate::signal(&child, "TERM");
+    std::io::Read::read_to_string(&mut rest, &mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{stderr}");
+}
+
+/// As often as LANGEVIN_TERM_ROUNDS says: a run that is asked to end at any moment, and goes on until it is done, is the run that nobody
+/// disturbed, bit for bit.
+#[cfg(unix)]
+#[test]
+fn runs_that_are_terminated_at_random_moments_end_with_the_same_bits() {
+    use std::time::{Duration, Instant};
+    let rounds: u32 = std::env::var("LANGEVIN_TERM_ROUNDS").map_or(2, |n| n.parse().unwrap());
+    let train = ["--steps", "30", "--samples-every", "0", "--set", "training.snapshot_freq_for_preemption=7"];
+    let result = |place: &Place| {
+        let path = place.at().join("run/checkpoint.safetensors");
+        let file = langevin::checkpoint::Checkpoint::open(path).unwrap();
+        assert_eq!(file.step, 30);
+        [file.weights, file.ema_weights, file.adam_m, file.adam_v].map(|t| t.checksum().unwrap())
+    };
+    let whole = Place::new();
+    whole.train(&train).ok();
+    // Kernels are compiled and pictures packed: what is timed is the run.
+    std::fs::remove_dir_all(whole.at().join("run")).unwrap();
+    let begun = Instant::now();
+    whole.train(&train).ok();
+    let (expected, took) = (result(&whole), begun.elapsed());
+    let mut random = langevin::random::Stream::new(7, 0, 0);
+    let (mut stopped, mut saved) = (0, 0);
+    for round in 0..rounds {
+        std::fs::remove_dir_all(whole.at().join("run")).unwrap();
+        // Twice at most, so that a round ends.
+        for _ in 0..2 {
+            let mut child = whole.command(&train);
+            let child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            let mut child = child.spawn().unwrap();
+            std::thread::sleep(Duration::from_secs_f64(took.as_secs_f64() * random.uniform()));
+            // A run that has ended takes no signal.
+            if child.try_wait().unwrap().is_none() {
+                crate::signal(&child, "TERM");
+            }
+            let code = child.wait().unwrap().code();
+            stopped += usize::from(code != Some(0));
+            saved += usize::from(whole.at().join("run/checkpoint.safetensors").exists());
+            // None: the signal came before the program took it over.
+            assert!(matches!(code, Some(0 | 130) | None), "round {round}: {code:?}");
+        }
+        whole.train(&train).ok();
+        assert_eq!(result(&whole), expected, "round {round}");
+    }
+    println!("{rounds} rounds, {stopped} stops, after {saved} of which there was a checkpoint");
+    assert!(stopped > 0 || rounds < 3, "no run was stopped");
 }
 
 /// Six hundred photographs of nine million pixels: a minute of decoding, of which the first are enough.

@@ -83,7 +83,7 @@ impl Model<'_> {
         let sets = keys.iter().flat_map(|key| ["--set", key]);
         let common: Vec<&str> = sets.chain(["--t-eps", &time, "--rtol", "1e-6", "--atol", "1e-6"]).collect();
         let run = |command: &str, more: &[&str]| self.run(command, &[&common[..], more].concat());
-        run("encode", &["--images", "images.safetensors", "--out", "z.safetensors"]);
+        run("encode", &["--images", "images.safetensors", "--any-range", "--out", "z.safetensors"]);
         run("decode", &["--latent", "z.safetensors", "--out", "x.safetensors"]);
         run("decode", &["--latent", "z.safetensors", "--denoise", "--out", "mean.safetensors"]);
         let centered = |file: &str| self.read(file).into_iter().map(|v| 2.0 * v - 1.0).collect::<Vec<f64>>();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::model::{SavedModel, Which};
+use super::model::{CLASSES, RECIPE, SavedModel, Which};
 use super::safetensors::{self, Metadata};
 use super::{DType, Tensors};
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ impl SavedModel {
     /// [`Error::Invalid`] where a value exceeds what f16 holds; [`Error::Io`],
     /// [`Error::StorageFull`], what reading the weights says.
     pub fn save(&self, path: impl AsRef<Path>, which: Which, half: bool) -> Result<()> {
+        self.check(which)?;
         let path = path.as_ref();
         let mut tensors = Tensors::new(path);
         for (name, tensor) in self.tensors(which).iter() {
@@ -42,6 +43,12 @@ impl SavedModel {
             put("step", step.to_string());
         }
         put("config", self.config.to_toml());
+        if !self.classes.is_empty() {
+            put(CLASSES, serde_json::json!(self.classes).to_string());
+        }
+        if let Some(recipe) = &self.recipe {
+            put(RECIPE, recipe.clone());
+        }
         // What our configurations cannot say of a network of diffusers.
         let json = |value: serde_json::Result<String>| {
             value.map_err(|e| Error::invalid("metadata", "json", e.to_string()))

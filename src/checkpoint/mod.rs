@@ -17,6 +17,8 @@ mod files;
 mod folder;
 mod model;
 mod pickle;
+mod places;
+mod resolve;
 pub mod safetensors;
 mod source;
 mod tensors;
@@ -37,7 +39,7 @@ pub use dtype::DType;
 pub use files::{Files, OsFiles, SyncWrite};
 #[cfg(feature = "files")]
 pub use folder::{WorkFolder, load};
-pub use model::{Change, SavedModel, Which};
+pub use model::{CLASSES, Change, RECIPE, SavedModel, Which};
 pub use source::Source;
 pub use tensors::{Tensor, Tensors};
 pub use xxh64::Xxh64;
@@ -50,7 +52,7 @@ use crate::Result;
 #[derive(Debug)]
 pub enum Weights {
     /// A file of `torch.save`.
-    Torch(torch::TorchCheckpoint),
+    Torch(Box<torch::TorchCheckpoint>),
     /// A safetensors file of someone else.
     Safetensors(safetensors::Safetensors),
     /// A checkpoint of ours, from its file or from a work folder.
@@ -102,7 +104,7 @@ pub fn read(source: &Arc<Source>) -> Result<Weights> {
         return Ok(Weights::Safetensors(file));
     }
     if torch::is_torch(head) {
-        return Ok(Weights::Torch(torch::read(source)?));
+        return Ok(Weights::Torch(Box::new(torch::read(source)?)));
     }
     Err(source.bad("it is neither a file of torch.save nor safetensors; weights are read from these and from diffusers folders"))
 }

@@ -7,8 +7,9 @@ use super::adopt::adopt;
 use super::diffusers::{SchedulerConfig, UNetConfig};
 #[cfg(feature = "files")]
 use super::open;
+use super::resolve::{Apart, Resolved, resolve};
 use super::safetensors::Metadata;
-use super::torch::Parameter;
+use super::torch::{Ema, Parameter};
 use super::{Source, Tensor, Tensors, Weights, read, unet2d};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, blocking};
@@ -17,8 +18,10 @@ use crate::models::{self, Config, Network, names};
 /// The weights that are built into the program, if any are.
 const EMBEDDED: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
-/// What stands before the authors' names in files: nothing, what `DataParallel` adds, what programs call a model's tensors.
-const PREFIXES: [&str; 5] = ["", "module.", "model.", "model.module.", "param."];
+/// The key under which a file keeps the names of its classes, a list in JSON.
+pub const CLASSES: &str = "classes";
+/// The key under which a file keeps how pictures became what the model learned from.
+pub const RECIPE: &str = "recipe";
 
 /// A change to a configuration, such as `--set`.
 pub type Change<'a> = &'a dyn Fn(Config) -> Result<Config>;
@@ -46,6 +49,10 @@ pub struct SavedModel {
     pub step: Option<u64>,
     /// What the user should know of how it was read.
     pub note: Option<String>,
+    /// The names of the classes in the order of their numbers, where the file has them.
+    pub classes: Vec<String>,
+    /// How pictures became what the model learned from, as `data` writes it, where the file says.
+    pub recipe: Option<String>,
     /// The scheduler of a diffusers folder.
     pub scheduler: Option<SchedulerConfig>,
     /// Why the SDE of the configuration is not that of the weights, where it is not: only `scheduler` can sample them.
@@ -54,6 +61,9 @@ pub struct SavedModel {
     pub unet: Option<UNetConfig>,
     raw: Tensors,
     ema: Option<Tensors>,
+    /// Why the average that the file has cannot be used.
+    broken_ema: Option<String>,
+    only_average: bool,
 }
 
 impl SavedModel {
@@ -110,27 +120,25 @@ impl SavedModel {
             models::build(&config).map(|network| (config, network))
         };
         let (config, network, step, note, raw, ema);
+        let (mut broken_ema, mut only_average, mut taken) = (None, false, String::new());
+        let mut split = |resolved: Resolved| {
+            let mut ema = None;
+            match resolved.ema {
+                Some(Ok(average)) => ema = Some(average),
+                Some(Err(error)) => broken_ema = Some(error.to_string()),
+                None => {}
+            }
+            (only_average, taken) = (resolved.only_average, resolved.taken);
+            (resolved.raw, ema)
+        };
         let (mut scheduler, mut unet, mut no_sde) = (None, None, None);
+        let (mut classes, mut recipe) = (Vec::new(), None);
         match weights {
             Weights::Torch(file) => {
                 (config, network) = built(given(None)?)?;
-                let names = names::torch_names(network.manifest())?;
-                raw = renamed(&file.model, network.as_ref(), &names, None)?;
-                ema = match &file.ema {
-                    None => None,
-                    Some(ema) => {
-                        let params = network.manifest().params().iter().zip(&names);
-                        let parameters: Vec<Parameter> = params
-                            .map(|(p, name)| Parameter {
-                                name: name.clone(),
-                                shape: p.shape.clone(),
-                                trainable: p.trainable,
-                            })
-                            .collect();
-                        let shadow = ema.named(&parameters, path)?;
-                        Some(renamed(&shadow, network.as_ref(), &names, Some(&file.model))?)
-                    }
-                };
+                let theirs = names::torch_names(network.manifest())?;
+                let apart = file.ema.map(|ema| average_of(ema, network.as_ref(), &theirs, path));
+                (raw, ema) = split(resolve(&file.model, apart, network.as_ref(), &theirs)?);
                 (step, note) = (file.step, None);
             }
             Weights::Safetensors(file) => {
@@ -152,21 +160,10 @@ impl SavedModel {
                 } else {
                     (config, network) = built(given(own)?)?;
                 }
-                let ours: Vec<String> = network.manifest().params().iter().map(|p| p.name.clone()).collect();
                 let theirs = names::torch_names(network.manifest())?;
-                // Files of other programs have the authors' names.
-                let is_ours = ours.first().is_none_or(|name| file.tensors.contains(name));
-                let first = theirs.first().map_or("", String::as_str);
-                let has = |prefix: &&str| file.tensors.contains(&format!("{prefix}{first}"));
-                let prefix = PREFIXES.into_iter().find(has).unwrap_or_default();
-                let plain = if is_ours { None } else { Some(file.tensors.under(prefix)?) };
-                let tensors = plain.as_ref().unwrap_or(&file.tensors);
-                raw = renamed(tensors, network.as_ref(), if is_ours { &ours } else { &theirs }, None)?;
-                let average = file.tensors.under("ema.")?;
-                ema = match plain.is_some() && !average.is_empty() {
-                    true => Some(renamed(&average, network.as_ref(), &theirs, Some(tensors))?),
-                    false => None,
-                };
+                (raw, ema) = split(resolve(&file.tensors, None, network.as_ref(), &theirs)?);
+                classes = text(CLASSES).map_or(Vec::new(), class_names);
+                recipe = text(RECIPE).map(str::to_owned);
                 (step, note) = (text("step").and_then(|s| s.parse().ok()), None);
             }
             Weights::Checkpoint(loaded) => {
@@ -179,6 +176,8 @@ impl SavedModel {
                     true => None,
                     false => Some(renamed(&c.ema_weights, network.as_ref(), &ours, Some(&c.weights))?),
                 };
+                classes = c.extra.get(CLASSES).map_or(Vec::new(), |text| class_names(text));
+                recipe = c.extra.get(RECIPE).cloned();
                 (step, note) = (Some(c.step), loaded.note);
             }
             #[cfg(feature = "files")]
@@ -205,13 +204,46 @@ impl SavedModel {
                 (scheduler, unet) = (folder.scheduler, Some(folder.unet));
             }
         }
+        let note = note.or((!taken.is_empty()).then(|| format!("{}: {taken}", path.display())));
         let name = path.display().to_string();
-        Ok(Self { config, network, name, step, note, scheduler, no_sde, unet, raw, ema })
+        Ok(Self {
+            config,
+            network,
+            name,
+            step,
+            note,
+            classes,
+            recipe,
+            scheduler,
+            no_sde,
+            unet,
+            raw,
+            ema,
+            broken_ema,
+            only_average,
+        })
     }
 
-    /// Whether there is a moving average beside the weights.
+    /// Whether there is a moving average beside the weights, and it can be used.
     pub fn has_ema(&self) -> bool {
         self.ema.is_some()
+    }
+
+    /// Refuses weights that the file does not have, or has in a form that cannot be used.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with what is the matter with the average; where raw weights are asked for and the file holds an average alone.
+    pub fn check(&self, which: Which) -> Result<()> {
+        match (which, &self.broken_ema) {
+            (Which::Ema, Some(problem)) => Err(Error::format(
+                &self.name,
+                format!("the average of its weights cannot be used; take the raw weights instead: {problem}"),
+            )),
+            (Which::Raw, _) if self.only_average => {
+                Err(Error::format(&self.name, "it holds an average of weights, not the raw weights"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The tensors, under our names, in the network's order.
@@ -227,6 +259,7 @@ impl SavedModel {
     /// # Errors
     /// [`Error::NonFinite`] when a tensor holds NaN or infinity; what the file and the device say.
     pub async fn upload_async(&self, gpu: &Gpu, which: Which) -> Result<models::Weights> {
+        self.check(which)?;
         let weights = models::Weights::zeros_async(gpu, self.network.manifest()).await?;
         for (name, tensor) in self.tensors(which).iter() {
             let values = tensor.to_f32()?;
@@ -247,9 +280,31 @@ impl SavedModel {
     }
 }
 
+/// The names of classes out of a file; none where they are no list of names.
+fn class_names(text: &str) -> Vec<String> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// The value of a key of a file's metadata.
 fn text_of<'m>(metadata: &'m Metadata, key: &str) -> Option<&'m str> {
     metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+}
+
+/// The average of a file of torch.save, with names.
+fn average_of(ema: Result<Ema>, network: &dyn Network, theirs: &[String], path: &Path) -> Apart {
+    let mut place = "ema".to_owned();
+    let tensors = ema.and_then(|ema| {
+        place.clone_from(&ema.place);
+        if !ema.by_name.is_empty() {
+            return Ok(ema.by_name);
+        }
+        let params = network.manifest().params().iter().zip(theirs);
+        let parameters: Vec<Parameter> = params
+            .map(|(p, name)| Parameter { name: name.clone(), shape: p.shape.clone(), trainable: p.trainable })
+            .collect();
+        ema.named(&parameters, path)
+    });
+    Apart { place, tensors }
 }
 
 /// The network's parameters out of `tensors`, where they have `names`; what is missing there is taken from `fallback`.

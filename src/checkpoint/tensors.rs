@@ -8,6 +8,7 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::checkpoint::dtype::DType;
+use crate::checkpoint::places::common_prefix;
 use crate::checkpoint::source::{CHUNK, Check, Source};
 use crate::checkpoint::xxh64::Xxh64;
 use crate::{Error, Result};
@@ -240,6 +241,8 @@ pub struct Tensors {
     origin: PathBuf,
     list: Vec<(Arc<str>, Tensor)>,
     index: HashMap<Arc<str>, usize>,
+    /// What stands in the file under a name where a tensor might.
+    others: HashMap<Arc<str>, String>,
 }
 
 impl Tensors {
@@ -264,6 +267,11 @@ impl Tensors {
         Ok(())
     }
 
+    /// Remembers that something else than a tensor has this name, for the message to whoever asks for it.
+    pub(super) fn insert_other(&mut self, name: impl Into<Arc<str>>, what: String) {
+        self.others.insert(name.into(), what);
+    }
+
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.index.get(name).map(|i| &self.list[*i].1)
@@ -272,10 +280,13 @@ impl Tensors {
     /// The tensor of that name and shape. Errors: [`Error::Format`] that names file, tensor and both shapes.
     pub fn require(&self, name: &str, shape: &[usize]) -> Result<&Tensor> {
         let tensor = self.get(name).ok_or_else(|| {
-            let problem = format!(
-                "there is no tensor {name:?} among its {}; is the config that of this file?",
-                self.len()
-            );
+            let problem = match self.others.get(name) {
+                Some(what) => format!("{what} stands where the tensor {name:?} should"),
+                None => format!(
+                    "there is no tensor {name:?} among its {}; is the config that of this file?",
+                    self.len()
+                ),
+            };
             Error::format(&self.origin, problem)
         })?;
         if tensor.shape() != shape {
@@ -307,7 +318,7 @@ impl Tensors {
     }
 
     /// Names in order.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.list.iter().map(|(name, _)| &**name)
     }
 
@@ -324,7 +335,20 @@ impl Tensors {
                 out.insert(rest, tensor.clone())?;
             }
         }
+        for (name, what) in &self.others {
+            if let Some(rest) = name.strip_prefix(prefix) {
+                out.insert_other(rest, what.clone());
+            }
+        }
         Ok(out)
+    }
+
+    /// The same tensors without what programs put in front of all their names: `module.`, `_orig_mod.`, `model.`, in any order.
+    pub fn unwrapped(self) -> Result<Self> {
+        match common_prefix(self.names()) {
+            prefix if prefix.is_empty() => Ok(self),
+            prefix => self.under(&prefix),
+        }
     }
 
     /// XXH64 over names, types, shapes and values: which weights these are, whatever file holds them in whatever order.

@@ -22,12 +22,14 @@ use serde::{Deserialize, Serialize};
 
 use super::ingest::{BadImage, Found};
 use super::layout::{Split, layout};
+use super::left_out::LeftOut;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
 use crate::{Error, Result, files};
 
 const MAGIC: [u8; 8] = *b"LANGDATA";
-const VERSION: u32 = 1;
+/// Raised whenever the same pictures become other pixels: 2 turns them upright and reads more formats.
+const VERSION: u32 = 2;
 const HEADER: usize = 64;
 const ROWS_AT: u64 = 4096;
 const ENTRY: usize = 20;
@@ -51,7 +53,7 @@ pub(crate) struct Meta {
     /// (width, height, channels, how many) before preprocessing.
     pub(crate) sizes: Vec<(u32, u32, u32, u64)>,
     pub(crate) bad: Vec<BadImage>,
-    pub(crate) ignored: u64,
+    pub(crate) left_out: LeftOut,
 }
 
 /// An open cache.
@@ -216,7 +218,7 @@ pub(crate) fn arrange(found: Found, crcs: &[u32]) -> (Vec<Entry>, Meta) {
             .map(|((w, h, c), n)| (w, h, c, n))
             .collect(),
         bad: found.bad,
-        ignored: found.ignored,
+        left_out: found.left_out,
     };
     (entries, meta)
 }

@@ -80,8 +80,10 @@ pub struct CheckReport {
     pub classes: Vec<ClassCount>,
     /// Pictures that cannot be used, with reasons.
     pub bad: Vec<BadImage>,
-    /// Files that are no pictures.
+    /// Files and folders that are no part of the data set.
     pub ignored: u64,
+    /// The first of them, with reasons.
+    pub left_out: Vec<BadImage>,
     /// None where fewer than two images are readable.
     pub sigma_max: Option<SigmaMax>,
 }
@@ -132,7 +134,8 @@ pub fn check(config: &CheckConfig, progress: &mut dyn FnMut(u64) -> bool) -> Res
         sizes,
         classes,
         bad: found.bad,
-        ignored: found.ignored,
+        ignored: found.left_out.total,
+        left_out: found.left_out.first,
         sigma_max: sample.sigma_max(found.names.len()),
     })
 }
@@ -233,6 +236,8 @@ mod tests {
         put("test/a/1.png", &grey(8, 8, 100));
         put("test/a/2.png", b"\x89PNG\r\n\x1a\n");
         put("test/notes.txt", b"");
+        put(".hidden/a/1.png", &grey(4, 4, 7));
+        put("train/.ipynb_checkpoints/1-checkpoint.png", &grey(4, 4, 7));
         let config =
             CheckConfig { path: dir.path().into(), preprocess: None, limits: Limits::default(), seed: 0 };
         let mut last = 0;
@@ -241,7 +246,9 @@ mod tests {
             true
         })
         .unwrap();
-        assert_eq!((report.images, report.train, report.test, report.ignored, last), (4, 3, 1, 1, 5));
+        assert_eq!((report.images, report.train, report.test, report.ignored, last), (4, 3, 1, 3, 5));
+        let left: Vec<&str> = report.left_out.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(left, [".hidden/", "train/.ipynb_checkpoints/", "test/notes.txt"]);
         // The first picture in order is test/a/1.png.
         assert_eq!((report.image_size, report.channels), (Some(8), Some(1)));
         let class = |name: &str, train, test| ClassCount { name: name.into(), train, test };

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::decode::{Limits, is_image_name};
 use super::item::{Body, Item, Visit};
+use super::left_out::{self, LeftOut};
 use super::{cifar, lmdb, tfrecord};
 use crate::formats::zip::ZipReader;
 use crate::limits::Unpacking;
@@ -19,19 +20,20 @@ use crate::{Error, Result, files};
 /// Memory for the window of an xz reader, in KiB: the preset -9 needs 64 MiB.
 const XZ_WINDOW_KIB: u32 = 96 << 10;
 
-/// Visits every picture under `path`. `image_size` chooses among TFRecord files of several resolutions. Returns how many
-/// files were no pictures.
+/// Visits every picture under `path`. `image_size` chooses among TFRecord files of several resolutions. Returns what was left out.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Format`] where an archive is damaged: half a data set is not one.
-pub(crate) fn walk(path: &Path, image_size: Option<u32>, limits: &Limits, visit: Visit) -> Result<u64> {
-    let mut walk = Walk { root: path, image_size, limits, visit, ignored: 0 };
+pub(crate) fn walk(path: &Path, image_size: Option<u32>, limits: &Limits, visit: Visit) -> Result<LeftOut> {
+    let mut walk = Walk { root: path, image_size, limits, visit, left_out: LeftOut::default() };
     if fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-        walk.files(list_files(path)?)?;
+        let (files, left_out) = list_files(path)?;
+        walk.left_out = left_out;
+        walk.files(files)?;
     } else {
         walk.single()?;
     }
-    Ok(walk.ignored)
+    Ok(walk.left_out)
 }
 
 /// Visits every picture of an archive of `packed` bytes that is no file; `root` names it in errors.
@@ -42,20 +44,20 @@ pub(crate) fn walk_archive(
     root: &Path,
     limits: &Limits,
     visit: Visit,
-) -> Result<u64> {
-    let mut walk = Walk { root, image_size: None, limits, visit, ignored: 0 };
+) -> Result<LeftOut> {
+    let mut walk = Walk { root, image_size: None, limits, visit, left_out: LeftOut::default() };
     walk.archive(file, packed)?;
-    Ok(walk.ignored)
+    Ok(walk.left_out)
 }
 
-/// Every file under `folder` as (name with `/`, path), sorted by name.
+/// Every file under `folder` as (name with `/`, path), sorted by name, and the hidden and service folders and files, which are left out.
 ///
 /// A folder that several links lead to is visited once, under the name where it really lies if that is inside, and a link to a
 /// folder above is a loop and not followed.
-pub(crate) fn list_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn list_files(folder: &Path) -> Result<(Vec<(String, PathBuf)>, LeftOut)> {
     let real = folder.canonicalize().map_err(Error::io(folder))?;
     let mut seen: HashSet<_> = real.ancestors().filter_map(files::identity).collect();
-    let mut found = Vec::new();
+    let (mut found, mut outside) = (Vec::new(), Vec::new());
     let mut folders = vec![(String::new(), folder.to_path_buf())];
     // Behind all real folders, the nearest first.
     let mut linked: VecDeque<(String, PathBuf)> = VecDeque::new();
@@ -70,7 +72,13 @@ pub(crate) fn list_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
             let entry = entry.map_err(Error::io(&path))?;
             let inside = entry.path();
             let kind = entry.file_type().map_err(Error::io(&inside))?;
-            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let own = entry.file_name().to_string_lossy().into_owned();
+            let name = format!("{prefix}{own}");
+            if let Some(why) = left_out::reason(&own) {
+                let mark = if kind.is_dir() { "/" } else { "" };
+                outside.push((format!("{name}{mark}"), why));
+                continue;
+            }
             if kind.is_dir() {
                 if files::identity(&inside).is_some_and(|id| seen.insert(id)) {
                     folders.push((format!("{name}/"), inside));
@@ -86,7 +94,10 @@ pub(crate) fn list_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         linked.extend(links);
     }
     found.sort_unstable_by(|(a, _), (b, _)| a.split('/').cmp(b.split('/')));
-    Ok(found)
+    outside.sort_unstable();
+    let mut left_out = LeftOut::default();
+    outside.iter().for_each(|(name, why)| left_out.add(name, why));
+    Ok((found, left_out))
 }
 
 struct Walk<'a> {
@@ -94,7 +105,7 @@ struct Walk<'a> {
     image_size: Option<u32>,
     limits: &'a Limits,
     visit: Visit<'a>,
-    ignored: u64,
+    left_out: LeftOut,
 }
 
 impl Walk<'_> {
@@ -108,12 +119,12 @@ impl Walk<'_> {
                 lmdb::read_file(path, self.limits, self.visit)?;
             } else if cifar::is_batch_name(name) || tfrecord::is_record_name(name) {
                 if chosen.as_ref().is_some_and(|c| tfrecord::is_record_name(name) && !name.contains(c)) {
-                    self.ignored += 1;
+                    self.left_out.add(name, "of another resolution");
                     continue;
                 }
                 self.entry(name, BufReader::new(files::open(path)?.0), None)?;
             } else {
-                self.ignored += 1;
+                self.left_out.add(name, left_out::kind(name));
             }
         }
         Ok(())
@@ -133,8 +144,7 @@ impl Walk<'_> {
         } else if cifar::is_batch_name(&name) || tfrecord::is_record_name(&name) {
             self.entry(&name, BufReader::with_capacity(1 << 16, file), None)
         } else {
-            let kinds =
-                "a folder, tar (.gz, .xz), zip, CIFAR-10 binary batch, .tfrecord(s) file, PNG or JPEG";
+            let kinds = "a folder, tar (.gz, .xz), zip, CIFAR-10 binary batch, .tfrecord(s) file, or a picture (PNG, JPEG, WebP, BMP, GIF, TIFF)";
             Err(Error::format(self.root, format!("not a data set that can be read; known are: {kinds}")))
         }
     }
@@ -177,6 +187,9 @@ impl Walk<'_> {
             let name = String::from_utf8_lossy(&entry.path_bytes()).replace('\\', "/");
             let name = name.trim_start_matches("./").to_string();
             let size = entry.size();
+            if self.left_out.is_outside(&name) {
+                continue;
+            }
             if is_image_name(&name) && size <= self.limits.max_bytes {
                 let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes).map_err(|e| damaged(seen, e))?;
@@ -202,7 +215,7 @@ impl Walk<'_> {
             let size = zip.entries()[i].size;
             let name = zip.entries()[i].name.replace('\\', "/");
             let name = name.trim_start_matches("./").to_string();
-            if name.ends_with('/') {
+            if name.ends_with('/') || self.left_out.is_outside(&name) {
                 continue;
             }
             if is_image_name(&name) {
@@ -219,7 +232,7 @@ impl Walk<'_> {
                 let bytes = zip.read(i, cifar::MAX_BATCH_BYTES)?;
                 self.entry(&name, bytes.as_slice(), Some(bytes.len() as u64))?;
             } else {
-                self.ignored += 1;
+                self.left_out.add(&name, left_out::kind(&name));
             }
         }
         Ok(())
@@ -235,7 +248,7 @@ impl Walk<'_> {
         } else if tfrecord::is_record_name(name) {
             tfrecord::read_file(name, reader, self.root, self.limits, self.visit)
         } else {
-            self.ignored += 1;
+            self.left_out.add(name, left_out::kind(name));
             Ok(())
         }
     }

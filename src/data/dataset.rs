@@ -1,5 +1,6 @@
 //! A data set ready to be read: equal rows of pixels, labels, classes, splits.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -13,7 +14,7 @@ use super::layout::Split;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
 use crate::limits::shown;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Which pictures, and how they are made alike.
 #[derive(Clone, Debug)]
@@ -26,12 +27,14 @@ pub struct DataConfig {
     pub limits: Limits,
     /// Where packed data sets are kept; [`default_cache_folder`] if none.
     pub cache_folder: Option<PathBuf>,
+    /// Pack again, whatever the cache holds: for edits that change neither size nor time of a file.
+    pub repack: bool,
 }
 
 impl DataConfig {
     /// `path` with the default limits and cache folder.
     pub fn new(path: impl Into<PathBuf>, preprocess: Preprocess) -> Self {
-        Self { path: path.into(), preprocess, limits: Limits::default(), cache_folder: None }
+        Self { path: path.into(), preprocess, limits: Limits::default(), cache_folder: None, repack: false }
     }
 }
 
@@ -46,7 +49,7 @@ pub struct Dataset {
 
 #[derive(Debug)]
 enum Store {
-    Packed(Cache),
+    Packed(Box<Cache>),
     Memory(Vec<u8>),
 }
 
@@ -77,7 +80,8 @@ impl Dataset {
         };
         let path = folder.join(cache_name(&config.path, &prep)?);
         let fingerprint = fingerprint(config)?;
-        let cache = match Cache::open(&path, fingerprint, &prep) {
+        let kept = if config.repack { None } else { Cache::open(&path, fingerprint, &prep) };
+        let cache = match kept {
             Some(cache) => cache,
             None => {
                 Self::pack(config, &path, fingerprint, progress)?;
@@ -87,7 +91,7 @@ impl Dataset {
             }
         };
         let (entries, meta) = (cache.entries.clone(), cache.meta.clone());
-        Ok(Arc::new(Self { preprocess: prep, entries, meta, store: Store::Packed(cache) }))
+        Ok(Arc::new(Self { preprocess: prep, entries, meta, store: Store::Packed(Box::new(cache)) }))
     }
 
     fn pack(config: &DataConfig, path: &Path, fingerprint: u64, progress: Progress<'_>) -> Result<()> {
@@ -207,6 +211,19 @@ impl Dataset {
         &self.meta.bad
     }
 
+    /// What the user should know of the source: pictures that lost most of their area or are enlarged, files that were left out.
+    pub fn notes(&self) -> Vec<String> {
+        let sizes = self.meta.sizes.iter().map(|&(w, h, _, n)| (w, h, n));
+        let mut notes = self.preprocess.surprises(sizes);
+        notes.extend(self.meta.left_out.in_words());
+        notes
+    }
+
+    /// Files and folders of the source that are no part of the data set, and the first of them with reasons.
+    pub fn left_out(&self) -> (u64, &[BadImage]) {
+        (self.meta.left_out.total, &self.meta.left_out.first)
+    }
+
     /// The label of image `index`, or -1.
     pub fn label(&self, index: usize) -> i32 {
         self.entries[index].label
@@ -320,23 +337,46 @@ fn cache_name(path: &Path, prep: &Preprocess) -> Result<String> {
     Ok(format!("{stem}-{0}x{0}x{1}-{key:016x}.data", prep.image_size, prep.channels))
 }
 
-/// Changes when a file of the source, the recipe or a limit does. Names, lengths and times stand for the contents.
+/// Files whose contents are looked at, and the bytes of each at its beginning and end.
+const SAMPLED: usize = 64;
+const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// Changes when a file of the source, the recipe or a limit does. Names, lengths and times stand for the contents, and of some files, evenly
+/// among all, the contents too: an edit that keeps length and time is noticed in a small set, and mostly where all pictures were edited.
 fn fingerprint(config: &DataConfig) -> Result<u64> {
     let mut text = format!("{:?} {:?}", config.preprocess, config.limits);
-    let mut add = |name: &str, path: &Path| -> Result<()> {
+    let mut add = |name: &str, path: &Path, sampled: bool| -> Result<()> {
         // A link that leads nowhere has no metadata, and will be reported as a bad image.
         let Ok(meta) = std::fs::metadata(path) else { return Ok(()) };
         let modified =
             meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        text.push_str(&format!("\n{name} {} {}", meta.len(), modified.as_nanos()));
+        let contents = if sampled { sample(path) } else { 0 };
+        text.push_str(&format!("\n{name} {} {} {contents:x}", meta.len(), modified.as_nanos()));
         Ok(())
     };
     if config.path.is_dir() {
-        for (name, path) in list_files(&config.path)? {
-            add(&name, &path)?;
+        let (files, _) = list_files(&config.path)?;
+        let every = files.len().div_ceil(SAMPLED).max(1);
+        for (i, (name, path)) in files.iter().enumerate() {
+            add(name, path, i.is_multiple_of(every))?;
         }
     } else {
-        add("", &config.path)?;
+        add("", &config.path, true)?;
     }
     Ok(fnv(&[text.as_bytes()]))
+}
+
+/// A hash of the two ends of a file; 0 where it cannot be read.
+fn sample(path: &Path) -> u64 {
+    let Ok((mut file, length)) = files::open(path) else { return 0 };
+    let mut parts = [Vec::new(), Vec::new()];
+    let starts = [0, length.saturating_sub(SAMPLE_BYTES)];
+    for (part, start) in parts.iter_mut().zip(starts) {
+        let read =
+            file.seek(SeekFrom::Start(start)).and_then(|_| (&mut file).take(SAMPLE_BYTES).read_to_end(part));
+        if read.is_err() {
+            return 0;
+        }
+    }
+    fnv(&[&parts[0], &parts[1]])
 }

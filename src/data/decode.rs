@@ -1,4 +1,4 @@
-//! One picture: from PNG or JPEG bytes to 8-bit pixels.
+//! One picture: from the bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file to 8-bit pixels, upright.
 //!
 //! What a picture takes is known from its header, and reserved, before anything is decoded; a bomb is refused with its figures.
 //! PNGs are read row by row, so that 16 bits and transparency never stand in memory whole, and of what a PNG holds beside its
@@ -6,9 +6,11 @@
 
 use std::io::Cursor;
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader};
 use serde::{Deserialize, Serialize};
 
+use super::jpeg;
 use crate::limits::{DECODING_MEMORY, Decoding, Memory, Reserved};
 
 /// What a picture may cost before it is refused.
@@ -46,14 +48,17 @@ pub struct Picture {
 
 /// Whether a file name's ending is one of a picture that [`decode`] reads.
 pub fn is_image_name(name: &str) -> bool {
+    const ENDINGS: [&str; 12] =
+        ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "gif", "tif", "tiff", "apng"];
     let ending = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
-    let known = matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg" | "webp"));
+    let known = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
     // `._name` is where macOS archives keep a file's resource fork.
     known && !name.rsplit('/').next().unwrap_or(name).starts_with("._")
 }
 
-/// Decodes a PNG or JPEG (with the feature `lsun` also WebP). 16 bits become 8, palettes become colours, and what
-/// is transparent lies on white.
+/// Decodes a PNG, JPEG, WebP, BMP, TIFF or the first frame of a GIF. 16 bits become 8, palettes become colours, what
+/// is transparent lies on white, and the picture is turned as its EXIF orientation says. A JPEG that takes more than `limits.memory` is
+/// read at a half, a quarter or an eighth of its size.
 ///
 /// # Errors
 /// Why not, in words for a report: format, limit, damage.
@@ -99,10 +104,25 @@ fn kind_of(bytes: &[u8], limits: &Limits) -> Result<ImageFormat, String> {
         return Err("an empty file".into());
     }
     match image::guess_format(bytes).ok() {
-        Some(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => Ok(format),
-        Some(ImageFormat::WebP) if cfg!(feature = "lsun") => Ok(ImageFormat::WebP),
-        Some(ImageFormat::WebP) => Err("WebP, which only a build with `--features lsun` reads".into()),
-        _ => Err("neither PNG nor JPEG".into()),
+        Some(
+            format @ (ImageFormat::Png
+            | ImageFormat::Jpeg
+            | ImageFormat::WebP
+            | ImageFormat::Bmp
+            | ImageFormat::Gif
+            | ImageFormat::Tiff),
+        ) => Ok(format),
+        _ => Err(format!("{}, not one of PNG, JPEG, WebP, BMP, GIF, TIFF", known_as(bytes))),
+    }
+}
+
+/// What else the first bytes are known as.
+fn known_as(bytes: &[u8]) -> &'static str {
+    match bytes.get(4..12) {
+        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => "a HEIC picture",
+        Some(b"ftypavif") => "an AVIF picture",
+        _ if bytes.trim_ascii_start().starts_with(b"<") => "a text such as HTML or SVG",
+        _ => "no picture by its first bytes",
     }
 }
 
@@ -181,7 +201,33 @@ fn decode_png(bytes: &[u8], limits: &Limits, memory: &Memory) -> Result<(Picture
     if out.len() as u64 != pixels * u64::from(channels) {
         return Err("its first frame is not of the picture's size".into());
     }
-    Ok((Picture { width, height, channels, pixels: out }, room))
+    let exif = reader.info().exif_metadata.as_deref().and_then(Orientation::from_exif_chunk);
+    upright(Picture { width, height, channels, pixels: out }, exif, room, memory)
+}
+
+/// The picture as it was held. Turning takes a second one for a moment.
+fn upright(
+    picture: Picture,
+    orientation: Option<Orientation>,
+    room: Reserved,
+    memory: &Memory,
+) -> Result<(Picture, Reserved), String> {
+    let Some(orientation) = orientation.filter(|o| *o != Orientation::NoTransforms) else {
+        return Ok((picture, room));
+    };
+    // Given back before more is asked for: whoever waits may hold nothing.
+    drop(room);
+    let Picture { width, height, channels, pixels } = picture;
+    let working = working_bytes(u64::from(width) * u64::from(height), channels);
+    let room = memory.reserve(working.max(2 * pixels.len() as u64))?;
+    const PROBLEM: &str = "its pixels are not as many as its size says";
+    let mut image = match channels {
+        1 => DynamicImage::ImageLuma8(ImageBuffer::from_raw(width, height, pixels).ok_or(PROBLEM)?),
+        _ => DynamicImage::ImageRgb8(ImageBuffer::from_raw(width, height, pixels).ok_or(PROBLEM)?),
+    };
+    image.apply_orientation(orientation);
+    let (width, height) = (image.width(), image.height());
+    Ok((Picture { width, height, channels, pixels: image.into_bytes() }, room))
 }
 
 /// The nearest of 256 values.
@@ -195,13 +241,14 @@ fn decode_other(
     limits: &Limits,
     memory: &Memory,
 ) -> Result<(Picture, Reserved), String> {
-    if format == ImageFormat::Jpeg {
-        complete_jpeg(bytes)?;
-    }
+    let bytes = if format == ImageFormat::Jpeg { jpeg::first_picture(bytes)? } else { bytes };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // Width, height and memory are refused below, with the figures.
-    reader.no_limits();
-    let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    // Width, height and memory are refused below, with the figures; this is for what a decoder reads before.
+    let mut cap = image::Limits::no_limits();
+    cap.max_alloc = (format != ImageFormat::Jpeg).then_some(limits.memory);
+    reader.limits(cap);
+    let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    let orientation = decoder.orientation().ok();
     let (width, height) = decoder.dimensions();
     let pixels = check_size(width, height, limits)?;
     let inside = match format {
@@ -219,6 +266,13 @@ fn decode_other(
     };
     let unpacked =
         decoder.total_bytes().max(working_bytes(pixels, u32::from(decoder.color_type().channel_count())));
+    // Turning takes a second picture for a moment.
+    let turned = if orientation.is_some_and(|o| o != Orientation::NoTransforms) { 2 * unpacked } else { 0 };
+    if format == ImageFormat::Jpeg && (unpacked + inside + converted).max(turned) > memory.total() {
+        drop(decoder);
+        let (picture, room) = jpeg::reduced(bytes, [width, height], memory)?;
+        return upright(picture, orientation, room, memory);
+    }
     let room = memory.reserve(unpacked + inside + converted)?;
     let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     let flattened = |mut out: Vec<u8>, image: DynamicImage| {
@@ -231,10 +285,10 @@ fn decode_other(
     let (channels, pixels) = match image.color() {
         ColorType::L8 | ColorType::L16 => (1, image.into_luma8().into_raw()),
         ColorType::La8 | ColorType::La16 => (1, flattened(Vec::new(), image)),
-        ColorType::Rgba8 | ColorType::Rgba16 => (3, flattened(Vec::new(), image)),
+        ColorType::Rgba8 | ColorType::Rgba16 | ColorType::Rgba32F => (3, flattened(Vec::new(), image)),
         _ => (3, image.into_rgb8().into_raw()),
     };
-    Ok((Picture { width, height, channels, pixels }, room))
+    upright(Picture { width, height, channels, pixels }, orientation, room, memory)
 }
 
 /// How many components' coefficients a decoder keeps until the last scan: none where one scan holds all of them.
@@ -260,16 +314,6 @@ fn jpeg_components_in_several_scans(bytes: &[u8]) -> u64 {
         at += 2 + usize::from(u16::from_be_bytes([high, low]));
     }
     components.into()
-}
-
-/// The decoder fills what a cut JPEG lacks with grey; a data set should not. An end marker must follow the last scan.
-fn complete_jpeg(bytes: &[u8]) -> Result<(), String> {
-    let last = |marker: u8| bytes.windows(2).rposition(|w| w == [0xff, marker]);
-    match (last(0xda), last(0xd9)) {
-        (Some(scan), Some(end)) if end > scan => Ok(()),
-        (None, _) => Err("a JPEG without a picture".into()),
-        _ => Err("a JPEG that ends early".into()),
-    }
 }
 
 /// Composites `IN` channels, the last of them alpha, over white, and appends `OUT`.
@@ -307,89 +351,4 @@ impl Picture {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A PNG of `w h c` pixels, for tests of the whole room.
-    pub(crate) fn png(width: u32, height: u32, color: png::ColorType, pixels: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut encoder = png::Encoder::new(&mut out, width, height);
-        encoder.set_color(color);
-        encoder.set_depth(png::BitDepth::Eight);
-        let mut writer = encoder.write_header().unwrap();
-        writer.write_image_data(pixels).unwrap();
-        writer.finish().unwrap();
-        out
-    }
-
-    fn jpeg(width: u32, height: u32) -> Vec<u8> {
-        let mut out = Vec::new();
-        let pixels: Vec<u8> = (0..width * height * 3).map(|i| (i * 7) as u8).collect();
-        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, 90);
-        encoder.encode(&pixels, width, height, image::ExtendedColorType::Rgb8).unwrap();
-        out
-    }
-
-    #[test]
-    fn transparent_is_white_and_grey_stays_grey() {
-        let file = png(2, 1, png::ColorType::Rgba, &[10, 20, 30, 255, 0, 100, 255, 51]);
-        let got = decode(&file, &Limits::default()).unwrap();
-        // 0.2 of 0, 100, 255 and 0.8 of white.
-        assert_eq!((got.channels, got.pixels), (3, vec![10, 20, 30, 204, 224, 255]));
-        let file = png(2, 1, png::ColorType::Grayscale, &[3, 250]);
-        let got = decode(&file, &Limits::default()).unwrap();
-        assert_eq!((got.channels, got.pixels.as_slice()), (1, &[3, 250][..]));
-        assert_eq!(got.with_channels(3).pixels, [3, 3, 3, 250, 250, 250]);
-    }
-
-    #[test]
-    fn luma_is_pils() {
-        let colours = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 12, 34, 56];
-        let picture = Picture { width: 5, height: 1, channels: 3, pixels: colours };
-        assert_eq!(picture.with_channels(1).pixels, [76, 150, 29, 255, 30]);
-    }
-
-    #[test]
-    fn limits_refuse_before_decoding() {
-        let file = png(64, 2, png::ColorType::Grayscale, &[0; 128]);
-        let side = Limits { max_side: 63, ..Limits::default() };
-        let pixels = Limits { max_pixels: 127, ..Limits::default() };
-        let bytes = Limits { max_bytes: 20, ..Limits::default() };
-        assert!(decode(&file, &side).unwrap_err().contains("64x2 pixels, over the limit of 63 a side"));
-        assert!(decode(&file, &pixels).unwrap_err().contains("64x2 pixels"));
-        assert!(decode(&file, &bytes).unwrap_err().contains("over the limit of 20"));
-        // A header alone that claims 60,000 x 60,000 pixels.
-        let mut bomb = png(1, 1, png::ColorType::Rgb, &[0; 3]);
-        bomb[16..20].copy_from_slice(&60_000u32.to_be_bytes());
-        bomb[20..24].copy_from_slice(&60_000u32.to_be_bytes());
-        let crc = crate::formats::crc::crc32([&bomb[12..29]]).to_be_bytes();
-        bomb[29..33].copy_from_slice(&crc);
-        assert!(decode(&bomb, &Limits::default()).unwrap_err().contains("60000x60000 pixels"));
-    }
-
-    #[test]
-    fn damaged_files_are_named_not_filled() {
-        let file = jpeg(32, 32);
-        assert!(decode(&file, &Limits::default()).is_ok());
-        assert_eq!(
-            decode(&file[..file.len() / 2], &Limits::default()).unwrap_err(),
-            "a JPEG that ends early"
-        );
-        assert_eq!(decode(b"", &Limits::default()).unwrap_err(), "an empty file");
-        assert_eq!(decode(b"GIF89a, say", &Limits::default()).unwrap_err(), "neither PNG nor JPEG");
-        let file = png(8, 8, png::ColorType::Rgb, &[9; 192]);
-        for cut in 0..file.len() - 12 {
-            assert!(decode(&file[..cut], &Limits::default()).is_err(), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn names() {
-        for name in ["a.png", "b/c.JPG", "x.y.jpeg"] {
-            assert!(is_image_name(name), "{name}");
-        }
-        for name in ["a", "a.txt", "png", "b/._c.jpg", "a.png/readme"] {
-            assert!(!is_image_name(name), "{name}");
-        }
-    }
-}
+pub(crate) mod tests;

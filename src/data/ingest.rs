@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::container::walk;
 use super::decode::{Limits, Picture, decode_within};
 use super::item::{Body, Item};
+use super::left_out::LeftOut;
 use super::preprocess::Preprocess;
 use crate::limits::{Decoding, Reserved};
 use crate::{Error, Result, files};
@@ -34,8 +35,8 @@ pub(crate) struct Found {
     pub(crate) sizes: BTreeMap<(u32, u32, u32), u64>,
     /// What was skipped.
     pub(crate) bad: Vec<BadImage>,
-    /// Files that are no pictures.
-    pub(crate) ignored: u64,
+    /// What else lies there.
+    pub(crate) left_out: LeftOut,
 }
 
 impl Found {
@@ -94,7 +95,7 @@ pub(crate) fn ingest(
         };
         let mut found = consumed?;
         if most.is_none_or(|most| found.names.len() < most) {
-            found.ignored = walked?;
+            found.left_out = walked?;
         }
         Ok(found)
     })
@@ -114,12 +115,12 @@ fn produce(
     image_size: Option<u32>,
     limits: &Limits,
     send: SyncSender<Vec<Item>>,
-) -> Result<u64> {
+) -> Result<LeftOut> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     // The receiver is gone only after an error of its own, which is the one to report.
     let gone = || Error::format(path, "reading was stopped");
-    let ignored = walk(path, image_size, limits, &mut |item| {
+    let left_out = walk(path, image_size, limits, &mut |item| {
         bytes += match &item.body {
             Body::Encoded(b) => b.len(),
             Body::Raw(p) => p.pixels.len(),
@@ -133,7 +134,7 @@ fn produce(
         Ok(())
     })?;
     send.send(chunk).map_err(|_| gone())?;
-    Ok(ignored)
+    Ok(left_out)
 }
 
 fn consume(

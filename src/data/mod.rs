@@ -1,7 +1,7 @@
 //! Data sets and loaders.
 //!
-//! A source is a folder of PNG and JPEG files, a tar (plain, `.gz`, `.xz`) or zip of them, CIFAR-10's binary files (in
-//! a folder or an archive), TFRecords (FFHQ, CelebA-HQ), or LSUN's LMDB (its WebP with the feature `lsun`). Folders named `train` and
+//! A source is a folder of pictures (PNG, JPEG, WebP, BMP, GIF, TIFF), a tar (plain, `.gz`, `.xz`) or zip of them, CIFAR-10's binary files (in
+//! a folder or an archive), TFRecords (FFHQ, CelebA-HQ), or LSUN's LMDB. Folders named `train` and
 //! `test` are splits, the folders below them classes. [`Dataset::open`] decodes and preprocesses a source once, on all
 //! cores, into a packed file in the cache folder; a picture that cannot be read is skipped and reported.
 //! [`Loader`] then hands out batches in an order that depends on seed and epoch alone, so that a run resumes exactly.
@@ -35,9 +35,12 @@ mod draws;
 pub mod fuzzing;
 mod ingest;
 mod item;
+mod jpeg;
 mod layout;
+mod left_out;
 mod lmdb;
 mod loader;
+mod mask;
 mod preprocess;
 mod read;
 mod tfrecord;
@@ -50,5 +53,6 @@ pub use decode::{Limits, Picture, decode, dimensions, is_image_name};
 pub use ingest::BadImage;
 pub use layout::Split;
 pub use loader::{Batch, LastBatch, Loader, LoaderConfig, LoaderState, Pixels, Values};
+pub use mask::{Mask, read_mask};
 pub use preprocess::{Fit, Preprocess};
 pub use read::{Images, ReadConfig, read_images, read_tensor};

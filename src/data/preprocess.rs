@@ -14,15 +14,17 @@ use crate::{Error, Result};
 pub enum Fit {
     /// Another size than the one asked for is an error.
     Exact,
-    /// Centred on black where the picture is smaller both ways (MNIST's 28 in 32), else as [`Fit::CropResize`].
+    /// As [`Fit::CropResize`]; what pictures without a recipe of their own get.
     Auto,
-    /// Bilinear with antialiasing to the size, whatever the shape (CIFAR-10, SVHN).
+    /// Centred on black where the picture is smaller both ways (MNIST's 28 in 32), else as [`Fit::CropResize`].
+    Pad,
+    /// The central square, then bilinear with antialiasing (CIFAR-10, SVHN, whose pictures are square).
     Resize,
     /// Central 140 x 140, then bilinear with antialiasing (CelebA).
     CelebA,
     /// The smaller side to the size, bilinear with antialiasing, then the centre (LSUN at 128).
     ResizeSmall,
-    /// The central square, then bicubic with antialiasing (LSUN at other sizes).
+    /// The central square, then bicubic, with antialiasing where the picture is larger (LSUN at other sizes).
     CropResize,
 }
 
@@ -38,7 +40,7 @@ pub struct Preprocess {
 }
 
 /// The data sets that have a recipe of their own, by the authors' `data.dataset`.
-const RECIPES: [&str; 6] = ["CIFAR10", "SVHN", "CELEBA", "LSUN", "FFHQ", "CelebAHQ"];
+const RECIPES: [&str; 7] = ["CIFAR10", "SVHN", "CELEBA", "LSUN", "FFHQ", "CelebAHQ", "MNIST"];
 
 impl Preprocess {
     /// Any pictures, [`Fit::Auto`].
@@ -65,10 +67,64 @@ impl Preprocess {
             Some(&"CELEBA") => Fit::CelebA,
             Some(&"LSUN") if image_size == 128 => Fit::ResizeSmall,
             Some(&"LSUN") => Fit::CropResize,
+            Some(&"MNIST") => Fit::Pad,
             Some(_) => Fit::Exact,
             None => Fit::Auto,
         };
         Ok(Self { fit, ..Self::new(image_size, channels)? })
+    }
+
+    /// How much of a picture's area is left, from 0 to 1.
+    pub fn kept(&self, width: u32, height: u32) -> f64 {
+        let (w, h) = (f64::from(width), f64::from(height));
+        let side = w.min(h);
+        match self.fit {
+            _ if (width, height) == (self.image_size, self.image_size) => 1.0,
+            Fit::Exact => 1.0,
+            Fit::Pad if width <= self.image_size && height <= self.image_size => 1.0,
+            Fit::CelebA => (140.0 * 140.0 / (w * h)).min(1.0),
+            _ => side * side / (w * h),
+        }
+    }
+
+    /// What the recipe does to pictures of these sizes (width, height, how many) that may surprise: most of an area that goes, pictures that
+    /// are enlarged or framed. Nothing where none is.
+    pub fn surprises(&self, sizes: impl Iterator<Item = (u32, u32, u64)>) -> Vec<String> {
+        let (mut cropped, mut small, mut framed) = (0, 0, 0);
+        let mut worst: Option<(f64, u32, u32)> = None;
+        for (w, h, n) in sizes {
+            let kept = self.kept(w, h);
+            if kept < 0.5 {
+                cropped += n;
+                if worst.is_none_or(|(least, ..)| kept < least) {
+                    worst = Some((kept, w, h));
+                }
+            }
+            match self.fit {
+                Fit::Pad if w.max(h) < self.image_size => framed += n,
+                Fit::Exact | Fit::CelebA => {}
+                _ if w.min(h) < self.image_size => small += n,
+                _ => {}
+            }
+        }
+        let mut words = Vec::new();
+        if let Some((kept, w, h)) = worst {
+            words.push(format!(
+                "{} more than half of the area: of {w}x{h} pixels {:.0}% are kept ({self})",
+                of(cropped, "picture loses", "pictures lose"),
+                100.0 * kept
+            ));
+        }
+        let size = self.image_size;
+        if small > 0 {
+            let are = of(small, "picture is", "pictures are");
+            words.push(format!("{are} smaller than {size} pixels and enlarged"));
+        }
+        if framed > 0 {
+            let are = of(framed, "picture is", "pictures are");
+            words.push(format!("{are} smaller than {size}x{size} pixels and framed in black ({self})"));
+        }
+        words
     }
 
     /// Bytes of one result.
@@ -120,14 +176,14 @@ impl Preprocess {
         };
         let done = match self.fit {
             Fit::Exact => return None,
-            Fit::Resize => resize(&image, size, size, FilterType::Triangle),
+            Fit::Resize => resize_centre(side, FilterType::Triangle)?,
             Fit::CelebA => resize_centre(140, FilterType::Triangle)?,
-            Fit::Auto if w <= size && h <= size => {
+            Fit::Pad if w <= size && h <= size => {
                 let mut canvas = Buffer::new(size, size);
                 imageops::replace(&mut canvas, &image, i64::from((size - w) / 2), i64::from((size - h) / 2));
                 canvas
             }
-            Fit::Auto | Fit::CropResize => resize_centre(side, FilterType::CatmullRom)?,
+            Fit::Auto | Fit::Pad | Fit::CropResize => resize_centre(side, FilterType::CatmullRom)?,
             Fit::ResizeSmall => {
                 let scale = |v: u32| {
                     let scaled = f64::from(v) * f64::from(size) / f64::from(side);
@@ -146,6 +202,29 @@ impl Preprocess {
     }
 }
 
+fn of(n: u64, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
+}
+
+impl std::fmt::Display for Preprocess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let size = self.image_size;
+        match self.fit {
+            Fit::Exact => write!(f, "pictures of {size}x{size} pixels as they are"),
+            Fit::Auto | Fit::CropResize => write!(f, "the central square, bicubic to {size}x{size}"),
+            Fit::Pad => {
+                write!(f, "centred on black in {size}x{size}, larger ones as the central square, bicubic")
+            }
+            Fit::Resize => write!(f, "the central square, bilinear to {size}x{size}"),
+            Fit::CelebA => write!(f, "the central 140x140 pixels, bilinear to {size}x{size}"),
+            Fit::ResizeSmall => {
+                write!(f, "the smaller side to {size}, bilinear, then the central {size}x{size}")
+            }
+        }?;
+        f.write_str(if self.channels == 1 { ", grey" } else { ", RGB" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,8 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn mnist_is_padded_not_stretched() {
-        let out = Preprocess::new(32, 1).unwrap().apply(grey(28, 28, |x, y| (1 + x + y) as u8)).unwrap();
+    fn mnist_is_padded_and_other_small_pictures_are_enlarged() {
+        let out = Preprocess::for_dataset("MNIST", 32, 1)
+            .unwrap()
+            .apply(grey(28, 28, |x, y| (1 + x + y) as u8))
+            .unwrap();
         for y in 0..32 {
             for x in 0..32 {
                 let inside = (2..30).contains(&x) && (2..30).contains(&y);
@@ -170,6 +252,33 @@ mod tests {
                 assert_eq!(out[y * 32 + x], expected as u8, "{x} {y}");
             }
         }
+    }
+
+    #[test]
+    fn no_recipe_changes_a_shape_and_what_it_loses_is_told() {
+        // A bright disc in the middle of a wide picture stays as wide as it is high.
+        let disc = || {
+            grey(90, 30, |x, y| if (x as i32 - 45).pow(2) + (y as i32 - 15).pow(2) < 100 { 255 } else { 0 })
+        };
+        for fit in [Fit::Auto, Fit::Pad, Fit::Resize, Fit::CropResize, Fit::ResizeSmall] {
+            let prep = with(fit, 24);
+            let out = prep.apply(disc()).unwrap();
+            let bright = |x: usize, y: usize| out[24 * y + x] > 127;
+            let wide = (0..24).filter(|x| (0..24).any(|y| bright(*x, y))).count();
+            let high = (0..24).filter(|y| (0..24).any(|x| bright(x, *y))).count();
+            assert!(wide.abs_diff(high) <= 1 && wide > 12, "{fit:?}: {wide} x {high}");
+            let words = prep.surprises([(90, 30, 3), (24, 24, 9)].into_iter());
+            assert_eq!(words.len(), 1, "{words:?}");
+            assert!(words[0].contains("3 pictures lose") && words[0].contains("33%"), "{words:?}");
+        }
+        let words = with(Fit::CelebA, 64).surprises([(1000, 1000, 1), (178, 218, 5)].into_iter());
+        assert!(words[0].contains("1 picture loses") && words[0].contains("2%"), "{words:?}");
+        let words = with(Fit::Auto, 32).surprises([(20, 20, 2)].into_iter());
+        assert!(words[0].contains("2 pictures are smaller") && words[0].contains("enlarged"), "{words:?}");
+        let out = with(Fit::Auto, 32).apply(grey(20, 20, |_, _| 200)).unwrap();
+        assert!(out.iter().all(|v| *v == 200), "framed");
+        let words = with(Fit::Pad, 32).surprises([(28, 28, 1)].into_iter());
+        assert!(words[0].contains("framed"), "{words:?}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct ReadConfig {
     pub limits: Limits,
     /// Read no more than this many.
     pub most: Option<usize>,
+    /// Take floats outside [0, 1] as they are.
+    pub any_range: bool,
 }
 
 /// Images in memory.
@@ -35,7 +37,12 @@ pub struct Images {
     pub values: Vec<f32>,
     /// Where each comes from: a path, or a file and a number.
     pub names: Vec<String>,
+    /// What the user should know: pictures that lost most of their area, files that were left out, values outside [0, 1].
+    pub notes: Vec<String>,
 }
+
+/// How far floats may lie outside [0, 1]: what a sampler draws is not clipped.
+const BEYOND: f32 = 0.1;
 
 /// The names under which samples are found in `.npz` and safetensors files.
 const NAMES: [&str; 5] = ["x", "samples", "images", "arr_0", "data"];
@@ -70,7 +77,30 @@ pub fn read_images(config: &ReadConfig) -> Result<Images> {
         let name = &images.names[at / images.shape[1..].iter().product::<usize>()];
         return Err(Error::format(&config.path, format!("{name} holds NaN or infinity")));
     }
+    images.notes.extend(check_range(config, &images.values)?);
     Ok(images)
+}
+
+/// Values of images are in [0, 1]. A model takes others without a word, and what it says of them means nothing.
+fn check_range(config: &ReadConfig, values: &[f32]) -> Result<Option<String>> {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if least >= 0.0 && most <= 1.0 || values.is_empty() {
+        return Ok(None);
+    }
+    let found = format!("its values reach from {least} to {most}");
+    if config.any_range || least >= -BEYOND && most <= 1.0 + BEYOND {
+        return Ok(Some(format!(
+            "{}: {found}, outside [0, 1]; they are taken as they are",
+            config.path.display()
+        )));
+    }
+    let remedy = match (least, most) {
+        (0.0.., 2.0..=255.0) => "divide them by 255, or store them as bytes (u8)",
+        (-1.0.., ..=1.0) => "where they mean [-1, 1], store (x + 1) / 2",
+        _ => "scale them to [0, 1]",
+    };
+    Err(Error::format(&config.path, format!("{found}, where images have [0, 1]: {remedy}")))
 }
 
 fn from_pictures(config: &ReadConfig) -> Result<Images> {
@@ -104,7 +134,10 @@ fn from_pictures(config: &ReadConfig) -> Result<Images> {
     let values =
         order.iter().flat_map(|&i| to_unit(&nhwc_to_nchw(&rows[i], side * side, channels))).collect();
     let names = order.iter().map(|&i| found.names[i].clone()).collect();
-    Ok(Images { shape: [rows.len(), channels, side, side], values, names })
+    let sizes = found.sizes.iter().map(|(&(w, h, _), &n)| (w, h, n));
+    let mut notes = prep.surprises(sizes);
+    notes.extend(found.left_out.in_words());
+    Ok(Images { shape: [rows.len(), channels, side, side], values, names, notes })
 }
 
 fn from_numpy(path: &Path) -> Result<Images> {
@@ -161,7 +194,8 @@ fn from_array(path: &Path, shape: &[usize], values: Vec<f32>, prefer_last: bool)
         false => ([n, a, b, c], values),
     };
     let file = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Images { shape, values, names: (0..n).map(|i| format!("{file}#{i}")).collect() })
+    let names = (0..n).map(|i| format!("{file}#{i}")).collect();
+    Ok(Images { shape, values, names, notes: Vec::new() })
 }
 
 /// Reads one tensor of a safetensors file as f32 (from f32, f64, f16, bf16 or, divided by 255, u8): the first of `names`
@@ -241,7 +275,7 @@ mod tests {
     use crate::formats::npy::{write_npy, write_npz};
 
     fn config(path: PathBuf) -> ReadConfig {
-        ReadConfig { path, preprocess: None, limits: Limits::default(), most: None }
+        ReadConfig { path, preprocess: None, limits: Limits::default(), most: None, any_range: true }
     }
 
     fn save(folder: &Path, name: &str, shape: Vec<usize>, dtype: Dtype, data: &[u8]) -> PathBuf {
@@ -275,7 +309,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.png"), b"nothing").unwrap();
         let error = read_images(&config(dir.path().into())).unwrap_err().to_string();
-        assert!(error.contains("a.png") && error.contains("neither PNG nor JPEG"), "{error}");
+        assert!(error.contains("a.png") && error.contains("not one of PNG"), "{error}");
         fs::remove_file(dir.path().join("a.png")).unwrap();
         assert!(read_images(&config(dir.path().into())).unwrap_err().to_string().contains("no picture"));
     }
@@ -298,6 +332,32 @@ mod tests {
         write_npy(&mut File::create(&path).unwrap(), &floats).unwrap();
         let got = read_images(&ReadConfig { most: Some(1), ..config(path) }).unwrap();
         assert_eq!((got.shape, got.values), ([1, 1, 1, 2], vec![0.5, -3.0]));
+    }
+
+    #[test]
+    fn ranges_that_are_not_meant_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |values: [f32; 2], any_range| {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let path = save(dir.path(), "x", vec![2, 1, 1, 1], Dtype::F32, &bytes);
+            read_images(&ReadConfig { any_range, ..config(path) })
+        };
+        let problem = |values| read(values, false).unwrap_err().to_string();
+        let bytes = problem([0.0, 255.0]);
+        assert!(
+            bytes.contains("from 0 to 255") && bytes.contains("[0, 1]") && bytes.contains("by 255"),
+            "{bytes}"
+        );
+        let centred = problem([-1.0, 1.0]);
+        assert!(centred.contains("from -1 to 1") && centred.contains("(x + 1) / 2"), "{centred}");
+        problem([0.5, 2.0]);
+        problem([-3.0, 0.5]);
+        assert!(read([0.0, 1.0], false).unwrap().notes.is_empty());
+        // What a sampler drew is not clipped.
+        assert!(read([-0.02, 1.05], false).unwrap().notes[0].contains("as they are"));
+        assert_eq!(read([-1.0, 255.0], true).unwrap().values, [-1.0, 255.0]);
+        // The advice, followed to the letter.
+        assert!(read([0.0, 255.0 / 255.0], false).is_ok() && read([(-1.0 + 1.0) / 2.0, 1.0], false).is_ok());
     }
 
     #[test]

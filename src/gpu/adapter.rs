@@ -80,13 +80,14 @@ pub struct AdapterReport {
 }
 
 impl AdapterReport {
-    /// Refuses what is larger than the memory of a discrete device. Others share the processor's, and drivers say little of how much.
+    /// Refuses what is larger than the memory that the driver names: of a discrete device its own, of an integrated one the part of the
+    /// processor's that it may use. A software device takes whatever the system gives.
     ///
     /// # Errors
     /// [`Error::Limit`] with both figures.
     pub fn check_room(&self, what: &str, needed: u64) -> Result<()> {
         match self.memory {
-            Some(limit) if self.kind == DeviceKind::Discrete && needed > limit => Err(Error::Limit {
+            Some(limit) if self.kind != DeviceKind::Software && needed > limit => Err(Error::Limit {
                 what: what.to_owned(),
                 needed,
                 limit,
@@ -331,12 +332,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_a_discrete_device_has_a_memory_of_its_own() {
+    fn a_device_has_room_for_what_its_driver_names() {
         let discrete = report(DeviceKind::Discrete, Some(8 << 30));
         assert!(discrete.check_room("the step", 8 << 30).is_ok());
         let refused = discrete.check_room("the step", 9 << 30).unwrap_err().to_string();
         assert!(refused.contains("the step needs 9663676416 bytes of memory"), "{refused}");
         assert!(report(DeviceKind::Discrete, None).check_room("the step", 9 << 30).is_ok());
+        let integrated = report(DeviceKind::Integrated, Some(8 << 30));
+        assert!(integrated.check_room("the step", 8 << 30).is_ok());
+        assert!(integrated.check_room("the step", 9 << 30).is_err());
         assert!(report(DeviceKind::Software, Some(1)).check_room("the step", 2).is_ok());
     }
 }

@@ -124,6 +124,8 @@ mod tests {
         let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
         assert!(text.lines().all(|line| line.contains("\"accuracy\"")), "{text}");
         let saved = SavedModel::open(folder.path(), None).unwrap();
+        assert_eq!(saved.classes, ["lies", "stands"]);
+        assert!(saved.recipe.as_deref().is_some_and(|recipe| recipe.contains("\"image_size\":8")));
         assert_eq!((saved.step, saved.config.model.num_outputs), (Some(120), 2));
     }
 

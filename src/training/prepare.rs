@@ -1,28 +1,55 @@
 //! What is settled before a run begins: the size of its parts, and that data and checkpoint are of the configuration.
 
+use std::collections::BTreeMap;
+
 use super::kernels::KernelRecord;
 use super::loss::Reduction;
 use super::objective::adam_of;
 use super::options::TrainerOptions;
 use super::step::{StepDraft, StepSettings, Trainable};
-use crate::checkpoint::{Checkpoint, Loaded, WorkFolder};
+use crate::checkpoint::{CLASSES, Checkpoint, Loaded, RECIPE, WorkFolder};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Drafts;
 use crate::models::Config;
 
-/// Micro-batches: as asked for, or the whole batch, or the largest part that the device takes.
+/// What `build` makes of a step, in parts that the device has room for: where it refuses an allocation, as one that shares the processor's
+/// memory may although its driver named more, the parts are halved.
+pub(super) fn built_that_fits<T>(
+    first: usize,
+    may_split: bool,
+    notes: &mut Vec<String>,
+    mut build: impl FnMut(usize, &mut Vec<String>) -> Result<T>,
+) -> Result<T> {
+    let mut most = first;
+    loop {
+        match build(most, notes) {
+            Ok(built) => return Ok(built),
+            Err(Error::OutOfMemory { what, .. }) if most > 1 && may_split => {
+                let half = most.div_ceil(2);
+                notes.push(format!(
+                    "the device refused memory for {what}: the batch is split into parts of {half}"
+                ));
+                most = half;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Micro-batches: as asked for, or the whole batch, or the largest part of at most `most` that the device takes.
 pub(super) fn draft_that_fits(
     gpu: &Gpu,
     network: &dyn Trainable,
     config: &Config,
     options: &TrainerOptions,
     record: &mut KernelRecord,
+    most: usize,
     notes: &mut Vec<String>,
 ) -> Result<StepDraft> {
     let (batch, size) = (config.training.batch_size, config.data.image_size);
-    let mut n = options.micro_batch.unwrap_or(batch);
+    let mut n = options.micro_batch.unwrap_or(batch.min(most));
     loop {
         let settings = StepSettings {
             shape: [n, size, size, config.data.num_channels],
@@ -77,9 +104,16 @@ pub(super) fn check_data(config: &Config, data: &Dataset) -> Result<()> {
 /// The key under which a checkpoint keeps the number of training images.
 const IMAGES: &str = "images";
 
-/// What a checkpoint says of the data.
-pub(super) fn data_note(images: usize) -> (String, String) {
-    (IMAGES.to_owned(), images.to_string())
+/// What a checkpoint says of the data: the number of training images, the classes by name, and how pictures became images.
+pub(super) fn data_notes(data: &Dataset, images: usize) -> BTreeMap<String, String> {
+    let mut notes = BTreeMap::from([
+        (IMAGES.to_owned(), images.to_string()),
+        (RECIPE.to_owned(), serde_json::json!(data.preprocess()).to_string()),
+    ]);
+    if !data.classes().is_empty() {
+        notes.insert(CLASSES.to_owned(), serde_json::json!(data.classes()).to_string());
+    }
+    notes
 }
 
 /// The place in the data means little in another data set, which is said.
@@ -130,4 +164,26 @@ pub(super) fn check_same_model(
         notes.push(format!("the configuration differs from the run so far: {}", changed.join(", ")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_halved_until_the_device_gives_the_memory() {
+        let refused = |n: usize| Error::OutOfMemory { what: "activations".into(), bytes: n as u64 };
+        let mut notes = Vec::new();
+        let mut tried = Vec::new();
+        let built = built_that_fits(16, true, &mut notes, |n, _| {
+            tried.push(n);
+            if n > 3 { Err(refused(n)) } else { Ok(n) }
+        });
+        assert_eq!((built.unwrap(), tried), (2, vec![16, 8, 4, 2]));
+        assert!(notes.len() == 3 && notes[2].contains("activations") && notes[2].contains("parts of 2"));
+        let asked = built_that_fits(16, false, &mut notes, |n, _| Err::<(), _>(refused(n)));
+        assert!(matches!(asked, Err(Error::OutOfMemory { bytes: 16, .. })));
+        let one = built_that_fits(2, true, &mut notes, |n, _| Err::<(), _>(refused(n)));
+        assert!(matches!(one, Err(Error::OutOfMemory { bytes: 1, .. })));
+    }
 }

@@ -12,7 +12,8 @@ use super::kernels::KernelRecord;
 use super::loss::{Objective, Row};
 use super::options::{Event, Outcome, Progress, TrainerOptions};
 use super::prepare::{
-    check_data, check_same_data, check_same_model, data_note, draft_that_fits, keep_what_was_due,
+    built_that_fits, check_data, check_same_data, check_same_model, data_notes, draft_that_fits,
+    keep_what_was_due,
 };
 use super::samples::{SampleGrids, write_grid};
 use super::step::{StepBatch, StepDraft, TrainStep, Trainable};
@@ -85,7 +86,8 @@ impl Trainer {
         let network = models::build(config)?;
         let mut notes = Vec::new();
         let mut record = KernelRecord::default();
-        let draft = draft_that_fits(gpu, &network, config, options, &mut record, &mut notes)?;
+        let most = usize::MAX;
+        let draft = draft_that_fits(gpu, &network, config, options, &mut record, most, &mut notes)?;
         Ok((draft, notes))
     }
 
@@ -118,8 +120,12 @@ impl Trainer {
         let known = loaded.as_ref().map_or_else(BTreeMap::new, |l| l.checkpoint.kernels.clone());
         let mut kernels = KernelRecord::new(known);
         let mut notes: Vec<String> = loaded.iter().filter_map(|l| l.note.clone()).collect();
-        let draft = draft_that_fits(gpu, network.as_ref(), &config, &options, &mut kernels, &mut notes)?;
-        let mut step = draft.build(gpu)?;
+        let (batch, may_split) = (config.training.batch_size, options.micro_batch.is_none());
+        let (draft, mut step) = built_that_fits(batch, may_split, &mut notes, |most, notes| {
+            let network = network.as_ref();
+            let draft = draft_that_fits(gpu, network, &config, &options, &mut kernels, most, notes)?;
+            draft.build(gpu).map(|step| (draft, step))
+        })?;
         let (mut done, mut position, mut skipped) = (0, LoaderState::default(), 0);
         match &loaded {
             None => step.state().initialise(network.manifest(), config.seed)?,
@@ -375,7 +381,8 @@ impl Trainer {
     fn checkpoint(&mut self) -> Result<Checkpoint> {
         let figure = self.step.figure()?;
         let [weights, ema_weights, adam_m, adam_v] = self.step.state().tensors()?;
-        let images = self.data.subset(Split::Train)?.len();
+        let mut extra = data_notes(&self.data, self.data.subset(Split::Train)?.len());
+        extra.insert("skipped".to_owned(), figure.skipped.to_string());
         Ok(Checkpoint {
             config: self.config.to_toml(),
             step: self.done,
@@ -383,7 +390,7 @@ impl Trainer {
             data: DataPosition { epoch: self.position.epoch, index: self.position.position },
             ema: Some(EmaState { decay: self.config.model.ema_rate, num_updates: figure.updates }),
             kernels: self.kernels.orders(),
-            extra: BTreeMap::from([("skipped".to_owned(), figure.skipped.to_string()), data_note(images)]),
+            extra,
             weights,
             ema_weights,
             adam_m,

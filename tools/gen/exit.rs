@@ -15,7 +15,7 @@ pub const HELP: &str = "Exit codes:
     4  a file or folder: missing, unreadable, unwritable, in use, of the wrong format; or the disk is full
     5  the device: it was lost, refused to open, ran out of memory, or is too small
     6  NaN or infinity in a result
-  130  ended by Ctrl-C; what was done is written
+  130  ended by Ctrl-C, SIGTERM or SIGHUP; what was done is written
 
 Environment:
     WGPU_BACKEND, WGPU_ADAPTER_NAME  narrow the choice of device

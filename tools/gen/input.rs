@@ -11,7 +11,13 @@ use crate::apart::Input;
 use crate::commands::data::watch;
 use crate::session::Session;
 
-use crate::model::Facts;
+/// What values arrays may have.
+#[derive(Args, Clone, Copy)]
+pub struct RangeArgs {
+    /// Take arrays with values outside [0, 1] as they are.
+    #[arg(long)]
+    pub any_range: bool,
+}
 
 /// Images that a command is given.
 #[derive(Args)]
@@ -19,6 +25,8 @@ pub struct ImagesArgs {
     /// A picture, a folder or archive of pictures, or a .safetensors or .npz file (`x`, n c h w, in [0, 1]).
     #[arg(long, value_name = "PATH")]
     images: PathBuf,
+    #[command(flatten)]
+    range: RangeArgs,
     /// Take the first N images only.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
@@ -32,7 +40,20 @@ impl ImagesArgs {
 
     /// Reads them, fitted to the model.
     pub fn read(&self, saved: &SavedModel, session: &Session) -> langevin::Result<Given> {
-        Given::fitted(&self.images, saved, self.n.map(|n| n as usize), session)
+        Given::read(&self.images, recipe(saved)?, self.n.map(|n| n as usize), self.range, session)
+    }
+}
+
+/// How pictures become what the model takes: as its file says, else as its configuration does. Training, likelihood, encoding and
+/// inpainting have the same.
+pub fn recipe(saved: &SavedModel) -> langevin::Result<Preprocess> {
+    let d = &saved.config.data;
+    let recorded = saved.recipe.as_deref().and_then(|text| serde_json::from_str::<Preprocess>(text).ok());
+    let fits =
+        |r: &Preprocess| (r.image_size as usize, r.channels as usize) == (d.image_size, d.num_channels);
+    match recorded.filter(fits) {
+        Some(recipe) => Ok(recipe),
+        None => Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32),
     }
 }
 
@@ -50,11 +71,18 @@ impl Given {
         path: &Path,
         preprocess: Preprocess,
         most: Option<usize>,
+        range: RangeArgs,
         session: &Session,
     ) -> langevin::Result<Self> {
-        let config =
-            ReadConfig { path: path.into(), preprocess: Some(preprocess), limits: session.limits(), most };
+        let config = ReadConfig {
+            path: path.into(),
+            preprocess: Some(preprocess),
+            limits: session.limits(),
+            most,
+            any_range: range.any_range,
+        };
         let images = read_images(&config)?;
+        images.notes.iter().for_each(|note| session.say(note));
         let [_, c, h, w] = images.shape;
         // The same transposition with its extents exchanged leads back.
         Ok(Self { values: nhwc_to_nchw(&images.values, c, h * w), names: images.names })
@@ -73,6 +101,7 @@ impl Given {
         let config = DataConfig { limits: session.limits(), ..DataConfig::new(path, preprocess) };
         let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
         bar.finish_and_clear();
+        data.notes().iter().for_each(|note| session.say(note));
         let all = data.subset(split)?;
         let images = match most {
             Some(most) => all.take(most, seed),
@@ -88,17 +117,6 @@ impl Given {
             given.names.push(format!("{split}/{class}#{number}"));
         }
         Ok(given)
-    }
-
-    /// Any picture, fitted to the model.
-    pub fn fitted(
-        path: &Path,
-        saved: &SavedModel,
-        most: Option<usize>,
-        session: &Session,
-    ) -> langevin::Result<Self> {
-        let [size, _, c] = saved.hwc();
-        Self::read(path, Preprocess::new(size as u32, c as u32)?, most, session)
     }
 
     /// Scaled as the model takes them.

@@ -6,6 +6,7 @@ mod apart;
 mod commands;
 mod exit;
 mod flow;
+mod folder;
 mod input;
 mod model;
 mod output;
@@ -13,6 +14,7 @@ mod print;
 mod sampler;
 mod session;
 mod settings;
+mod signals;
 
 use std::process::ExitCode;
 

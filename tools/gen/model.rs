@@ -57,6 +57,7 @@ impl ModelArgs {
         if let Some(note) = &saved.note {
             session.say(note);
         }
+        saved.check(self.which()).context("--model (--raw takes the raw weights)")?;
         for warning in saved.config.warnings() {
             session.say(warning);
         }

@@ -1,13 +1,17 @@
 //! Results on disk: where they may go, and images in every form that `--out` takes.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use langevin::data::transform::{nhwc_to_nchw, uncenter};
 use langevin::formats::npy::{NpyArray, NpyData};
-use langevin::output::{ImageBytes, Provenance, grid, to_bytes, write_npz, write_png, write_safetensors};
+use langevin::output::{
+    ImageBytes, Provenance, encode_png, grid, to_bytes, write_npz, write_png, write_safetensors,
+};
 use langevin::{Error, files};
 
 use crate::exit::Usage;
+use crate::folder::Held;
 use crate::print;
 
 /// What `--out` asks for.
@@ -17,6 +21,8 @@ enum Form {
     Folder,
     Safetensors,
     Npz,
+    /// `-`: the grid on stdout.
+    Stdout,
 }
 
 /// A place for images, known to be writable before anything is computed.
@@ -29,6 +35,20 @@ pub struct Out {
 impl Out {
     /// Reads the form from the ending, and tries the place.
     pub fn new(path: &Path) -> anyhow::Result<Self> {
+        let out = Self::planned(path)?;
+        match out.form {
+            Form::Folder => {
+                std::fs::create_dir_all(path).map_err(Error::io(path))?;
+                check_writable(&path.join("probe"))?;
+            }
+            Form::Stdout => print::lines_to_stderr(),
+            _ => check_writable(path)?,
+        }
+        Ok(out)
+    }
+
+    /// [`Out::new`] for a dry run, which leaves no folder behind.
+    pub fn planned(path: &Path) -> anyhow::Result<Self> {
         let form = form(path)?;
         match form {
             Form::Folder => {
@@ -39,12 +59,39 @@ impl Out {
                     let source = std::io::Error::new(std::io::ErrorKind::NotADirectory, problem);
                     return Err(Error::Io { path: path.to_path_buf(), source }.into());
                 }
-                std::fs::create_dir_all(path).map_err(Error::io(path))?;
-                check_writable(&path.join("probe"))?;
             }
+            Form::Stdout if std::io::stdout().is_terminal() => {
+                let problem = "--out -: stdout is a terminal; send it to a file or a program";
+                return Err(Usage(problem.into()).into());
+            }
+            Form::Stdout => {}
             _ => check_writable(path)?,
         }
         Ok(Self { path: path.to_path_buf(), form })
+    }
+
+    /// Refuses `--json` where stdout carries the picture.
+    pub fn check_json(&self, json: bool) -> Result<(), Usage> {
+        match json && self.form == Form::Stdout {
+            true => Err(Usage("--json and --out - both take stdout; give --out a file".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether each image is a file of its own.
+    pub fn is_folder(&self) -> bool {
+        self.form == Form::Folder
+    }
+
+    /// What the folder holds of this run already; none where the form is no folder.
+    ///
+    /// # Errors
+    /// A [`Usage`] where it holds pictures of something else, unless `overwrite`.
+    pub fn held(&self, provenance: &Provenance, overwrite: bool) -> anyhow::Result<Held> {
+        match self.form {
+            Form::Folder => Held::look(&self.path, provenance, overwrite),
+            _ => Ok(Held::default()),
+        }
     }
 
     /// Writes the images: a grid of `columns` or as many rows as columns, an array, or a file for each name. Says which are blank, with
@@ -77,7 +124,12 @@ impl Out {
         match self.form {
             Form::Npz => {
                 let array = NpyArray { shape: images.shape.to_vec(), data: NpyData::U8(images.pixels) };
-                write_npz(&self.path, &[("samples", &array)])
+                // The evaluators of the field read the array that numpy gives a name.
+                write_npz(&self.path, &[("samples", &array), ("arr_0", &array)])
+            }
+            Form::Stdout => {
+                let picture = encode_png(&grid(&images, columns)?, provenance)?;
+                print::raw(&picture).map_err(Error::io("stdout"))
             }
             Form::Folder => (0..images.len()).zip(names).try_for_each(|(i, name)| {
                 let provenance = provenance.clone().with("image", name);
@@ -89,7 +141,7 @@ impl Out {
 
     /// Whether it is one picture of all images.
     pub fn is_grid(&self) -> bool {
-        self.form == Form::Grid
+        matches!(self.form, Form::Grid | Form::Stdout)
     }
 }
 
@@ -98,6 +150,7 @@ fn form(out: &Path) -> Result<Form, Usage> {
     // Windows takes both separators.
     let ends_open = out.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
     match ending.as_deref() {
+        _ if out.as_os_str() == "-" => Ok(Form::Stdout),
         _ if out.is_dir() || ends_open => Ok(Form::Folder),
         None => Ok(Form::Folder),
         Some("png") => Ok(Form::Grid),
@@ -151,6 +204,15 @@ pub fn check_ending(option: &str, path: &Path, ending: &str) -> Result<(), Usage
     Err(Usage(format!("{option} {}: it takes the name of a .{ending} file", path.display())))
 }
 
+/// Says on stderr that images have one colour all over, where some have.
+pub fn warn_of_blank(blank: usize, of: usize) {
+    if blank > 0 {
+        print::word(format_args!(
+            "warning: {blank} of {of} images: one colour all over; the sampler failed on them"
+        ));
+    }
+}
+
 /// Writes one tensor with how it came about.
 pub fn write_tensor(
     path: &Path,
@@ -184,15 +246,13 @@ impl Pictures {
 
     /// Says on stderr how many have one colour all over.
     pub fn warn_of_blank(&self) -> langevin::Result<()> {
-        let images = self.bytes()?;
-        let blank = images.blank().len();
-        if blank > 0 {
-            print::word(format_args!(
-                "warning: {blank} of {} images: one colour all over; the sampler failed on them",
-                images.len()
-            ));
-        }
+        warn_of_blank(self.blank()?, self.shape[0]);
         Ok(())
+    }
+
+    /// How many have one colour all over.
+    pub fn blank(&self) -> langevin::Result<usize> {
+        Ok(self.bytes()?.blank().len())
     }
 
     /// As bytes; an error where a value is not finite.
@@ -210,6 +270,7 @@ mod tests {
         assert!(form(Path::new("a.PNG")).is_ok_and(|f| f == Form::Grid));
         assert!(form(Path::new("folder")).is_ok_and(|f| f == Form::Folder));
         assert!(form(Path::new("run.1/")).is_ok_and(|f| f == Form::Folder));
+        assert!(form(Path::new("-")).is_ok_and(|f| f == Form::Stdout));
         assert!(form(Path::new("a.jpg")).is_err());
         // Elsewhere a backslash is a letter of a name.
         assert_eq!(form(Path::new("run.1\\")).is_ok(), cfg!(windows));

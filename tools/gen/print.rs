@@ -5,14 +5,34 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use langevin::graph::Memory;
 use langevin::limits::is_harmless;
 use serde_json::json;
 
+/// Set where stdout carries a picture.
+static STDOUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From here on lines go to stderr: stdout carries a picture.
+pub fn lines_to_stderr() {
+    STDOUT_IS_TAKEN.store(true, Ordering::SeqCst);
+}
+
 /// A line, or several.
 pub fn line(text: impl Display) -> std::io::Result<()> {
+    if STDOUT_IS_TAKEN.load(Ordering::SeqCst) {
+        word(text);
+        return Ok(());
+    }
     writeln!(std::io::stdout().lock(), "{}", Harmless(text))
+}
+
+/// Bytes on stdout.
+pub fn raw(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }
 
 /// A line on stderr. Where nobody reads it any more (`gen train 2>&1 | head`) the work goes on without a word.

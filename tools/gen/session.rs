@@ -1,4 +1,4 @@
-//! What every command shares: the device, words on stderr, progress, Ctrl-C.
+//! What every command shares: the device, words on stderr, progress, the signals that end it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use langevin::gpu::{DeviceKind, Gpu, Options, survey};
 use langevin::graph::{Class, KernelRequest, Kernels};
 use tracing::Level;
 
-use crate::print;
+use crate::{print, signals};
 
 /// Options of every command.
 #[derive(Args, Clone)]
@@ -82,18 +82,18 @@ fn listen(global: &Global) {
 }
 
 impl Session {
-    /// Takes over Ctrl-C: the first asks the command to end, the second ends at once.
+    /// Takes over Ctrl-C, SIGTERM and SIGHUP: the first asks the command to end, the second ends at once.
     pub fn new(global: Global) -> anyhow::Result<Self> {
         listen(&global);
         let interrupted = Arc::new(AtomicBool::new(false));
         let (flag, quiet) = (Arc::clone(&interrupted), global.quiet);
-        ctrlc::set_handler(move || {
+        signals::listen(move |name| {
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
             if !quiet {
                 // A step at hand may take a while.
-                print::word("\nending; Ctrl-C again ends at once");
+                print::word(format_args!("\nending; {name} again ends at once"));
             }
         })?;
         Ok(Self { global, interrupted, begun: Instant::now() })
@@ -104,7 +104,7 @@ impl Session {
         Ok(requested()?.kernels(gpu))
     }
 
-    /// Whether Ctrl-C was pressed.
+    /// Whether the command was asked to end.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::SeqCst)
     }

@@ -39,6 +39,30 @@ impl ConfigArgs {
 
 const PRESET: &str = "preset (`gen config list` has all, and there is no such file)";
 
+/// A configuration of another program: which preset says the same, where one does.
+fn not_ours(path: &Path, kind: &str) -> Error {
+    let parts: Vec<String> =
+        path.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let same = presets::names().find(|name| {
+        let wanted: Vec<&str> = name.split('/').collect();
+        parts.len() >= wanted.len() && parts[parts.len() - wanted.len()..] == wanted[..]
+    });
+    let alone =
+        || presets::names().filter(|name| name.rsplit('/').next() == parts.last().map(String::as_str));
+    let advice = match (same, alone().collect::<Vec<_>>().as_slice()) {
+        (Some(name), _) => format!("the preset of the same settings is --config {name}"),
+        (None, []) => {
+            "write its keys into a .toml file, section by section; `gen config show` prints one".into()
+        }
+        (None, names) => format!("presets of that name are {}", names.join(", ")),
+    };
+    let what = match kind {
+        "py" => "a Python program, as the authors' code keeps its configurations, and programs are not run",
+        _ => "a YAML file, as the code of NCSNv2 and DDIM keeps its configurations",
+    };
+    Error::format(path, format!("it is {what}: {advice}"))
+}
+
 /// A preset by name, else a file.
 pub fn load(name: &str) -> anyhow::Result<Config> {
     let unknown = match presets::get(name) {
@@ -48,6 +72,9 @@ pub fn load(name: &str) -> anyhow::Result<Config> {
     let path = Path::new(name);
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     let json = ending.as_deref() == Some("json");
+    if let Some(kind @ ("py" | "yml" | "yaml")) = ending.as_deref() {
+        return Err(not_ours(path, kind).into());
+    }
     if !path.exists() && !json && ending.as_deref() != Some("toml") {
         return Err(match unknown {
             Error::UnknownName { name, nearest, .. } => Error::UnknownName { kind: PRESET, name, nearest },

@@ -1,13 +1,13 @@
-//! The stack machine: opcodes of protocols 2 to 5 that write plain data.
+//! The stack machine: the opcodes of protocols 2 to 5.
 
+use std::sync::Arc;
+
+use super::{Global, Node, NodeId, Pickle, Value, kind};
 use crate::Result;
-use crate::checkpoint::pickle::{Global, Node, NodeId, Pickle, Value, kind};
 use crate::checkpoint::source::{Budget, Source, Stream};
 
 /// Instructions of one pickle; the largest model has a few hundred thousand.
 const MAX_OPCODES: u64 = 1 << 26;
-/// Values on the stack at once; Python's pickler writes containers in batches of 1,000.
-const MAX_STACK: usize = 1 << 20;
 /// Nested marks; real files have about 6.
 const MAX_MARKS: usize = 256;
 /// Characters of a name or an opcode's argument in a message.
@@ -18,10 +18,10 @@ pub(super) type Step<T> = std::result::Result<T, String>;
 
 pub(super) struct Machine<'a> {
     pub(super) nodes: Vec<Node>,
-    stack: Vec<Value>,
-    marks: Vec<usize>,
-    memo: Vec<Option<Value>>,
-    budget: &'a mut Budget,
+    pub(super) stack: Vec<Value>,
+    pub(super) marks: Vec<usize>,
+    pub(super) memo: Vec<Option<Value>>,
+    pub(super) budget: &'a mut Budget,
 }
 
 /// Reads one pickle from the stream's position to its STOP. `what` names it in messages.
@@ -78,136 +78,32 @@ fn shown(text: &str) -> String {
 }
 
 impl Machine<'_> {
-    /// Makes a node; its cost, and that of what it holds, is charged before.
-    pub(super) fn alloc(&mut self, node: Node) -> Step<Value> {
-        let held = match &node {
-            Node::Str(text) => text.len(),
-            Node::Bytes(bytes) => bytes.len(),
-            Node::Tuple(items) => size_of_val(&**items),
-            Node::List(items) => size_of_val(&**items),
-            Node::Dict(pairs) => size_of_val(&**pairs),
-            Node::Storage(storage) => size_of_val(&**storage) + storage.key.len(),
-            Node::Tensor(tensor) => size_of_val(&**tensor) + 16 * tensor.shape.len(),
-            Node::Global(_) | Node::NumpyDtype(..) => 0,
-        };
-        // The arena may double, and an allocation has a header of its own.
-        self.budget.charge((held + 2 * size_of::<Node>() + 16) as u64)?;
-        let id = u32::try_from(self.nodes.len()).map_err(|_| "too many values")?;
-        self.nodes.push(node);
-        Ok(Value::Node(NodeId(id)))
-    }
-
-    fn push(&mut self, value: Value) -> Step<()> {
-        if self.stack.len() == self.stack.capacity() {
-            // The stack doubles, old and new side by side for a moment.
-            let more = self.stack.len().max(64);
-            if self.stack.len() + more > MAX_STACK {
-                return Err(format!("more than {MAX_STACK} values are on the stack"));
+    /// A name: one that stands for data, or one that nothing is known of and nothing is done with.
+    fn global(&mut self, module: &str, name: &str) -> Step<Value> {
+        match Global::find(module, name) {
+            Some(global) => self.alloc(Node::Global(global)),
+            None => {
+                let name = format!("{}.{}", shown(module), shown(name));
+                self.budget.charge(name.len() as u64)?;
+                self.opaque(name.into(), None)
             }
-            self.budget.charge((2 * more * size_of::<Value>()) as u64)?;
-            self.stack.reserve_exact(more);
         }
-        self.stack.push(value);
-        Ok(())
     }
 
-    /// Pops a value that lies above the last mark.
-    fn pop(&mut self) -> Step<Value> {
-        let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() <= floor {
-            return Err("it takes a value from an empty stack".into());
-        }
-        self.stack.pop().ok_or_else(|| "it takes a value from an empty stack".into())
-    }
-
-    fn top(&self) -> Step<Value> {
-        self.stack.last().copied().ok_or_else(|| "it looks at an empty stack".into())
-    }
-
-    /// The values above the last mark, which goes.
-    fn pop_mark(&mut self) -> Step<Vec<Value>> {
-        let mark = self.marks.pop().ok_or("there is no mark on the stack")?;
-        // Every pop stops at a mark, so a mark never lies above the stack.
-        Ok(self.stack.split_off(mark.min(self.stack.len())))
-    }
-
-    fn tuple(&mut self, items: Vec<Value>) -> Step<()> {
-        let tuple = if items.is_empty() { Value::EmptyTuple } else { self.alloc(Node::Tuple(items.into()))? };
-        self.push(tuple)
-    }
-
-    fn tuple_of(&mut self, n: usize) -> Step<()> {
-        let mut items = Vec::with_capacity(n);
-        for _ in 0..n {
-            items.push(self.pop()?);
-        }
-        items.reverse();
-        self.tuple(items)
-    }
-
-    fn list(&mut self, list: Value) -> Step<&mut Vec<Value>> {
-        let node = match list {
-            Value::Node(NodeId(id)) => self.nodes.get_mut(id as usize),
+    /// What `callee(*args)` is: data where the name is known, else an object without a content.
+    fn call(&mut self, callee: Value, args: Value) -> Step<Value> {
+        let node = match callee {
+            Value::Node(NodeId(id)) => self.nodes.get(id as usize),
             _ => None,
         };
         match node {
-            Some(Node::List(items)) => Ok(items),
-            _ => Err("it appends to something that is no list".into()),
+            Some(Node::Global(global)) => self.reduce(*global, args),
+            Some(Node::Opaque(opaque)) => {
+                let name = Arc::clone(&opaque.name);
+                self.opaque(name, None)
+            }
+            _ => Err(format!("it calls {}", kind(callee, node))),
         }
-    }
-
-    fn append(&mut self, list: Value, more: &[Value]) -> Step<()> {
-        self.budget.charge(3 * size_of_val(more) as u64)?;
-        self.list(list)?.extend_from_slice(more);
-        Ok(())
-    }
-
-    fn set_items(&mut self, dict: Value, more: &[Value]) -> Step<()> {
-        self.budget.charge(3 * size_of_val(more) as u64)?;
-        let node = match dict {
-            Value::Node(NodeId(id)) => self.nodes.get_mut(id as usize),
-            _ => None,
-        };
-        let Some(Node::Dict(pairs)) = node else {
-            return Err("it sets items of something that is no dict".into());
-        };
-        let (whole, rest) = more.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err("a key of a dict has no value".into());
-        }
-        pairs.extend(whole.iter().map(|[key, value]| (*key, *value)));
-        Ok(())
-    }
-
-    fn memoize(&mut self, index: u32) -> Step<()> {
-        let value = self.top()?;
-        let index = index as usize;
-        if index >= self.memo.len() {
-            // Python numbers its memo from 0 without gaps, so a far index is charged as what it would cost.
-            let more = index + 1 - self.memo.len();
-            self.budget.charge(3 * more as u64 * size_of::<Option<Value>>() as u64)?;
-            self.memo.resize(index + 1, None);
-        }
-        self.memo[index] = Some(value);
-        Ok(())
-    }
-
-    fn recall(&mut self, index: u32) -> Step<()> {
-        let value = self.memo.get(index as usize).copied().flatten();
-        let value = value.ok_or_else(|| format!("the memo has no entry {index}"))?;
-        self.push(value)
-    }
-
-    fn global(&mut self, module: &str, name: &str) -> Step<()> {
-        let Some(global) = Global::find(module, name) else {
-            return Err(format!(
-                "it names `{}.{}`, which is not among the names that stand for plain data; the file is refused and nothing in it was run",
-                shown(module),
-                shown(name)
-            ));
-        };
-        let value = self.alloc(Node::Global(global))?;
-        self.push(value)
     }
 
     fn pop_str(&mut self) -> Step<String> {
@@ -324,7 +220,7 @@ impl Machine<'_> {
                 let len = u64::from_le_bytes(stream.array()?);
                 self.text(stream, len)?;
             }
-            // BINBYTES, SHORT_BINBYTES, BINBYTES8
+            // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
             b'B' => {
                 let len = u32::from_le_bytes(stream.array()?).into();
                 self.raw(stream, len)?;
@@ -333,7 +229,7 @@ impl Machine<'_> {
                 let len = stream.byte()?.into();
                 self.raw(stream, len)?;
             }
-            0x8e => {
+            0x8e | 0x96 => {
                 let len = u64::from_le_bytes(stream.array()?);
                 self.raw(stream, len)?;
             }
@@ -353,12 +249,12 @@ impl Machine<'_> {
                 self.tuple(items)?;
             }
             0x85..=0x87 => self.tuple_of(usize::from(opcode - 0x84))?,
-            // EMPTY_LIST, LIST, APPEND, APPENDS
-            b']' => {
+            // EMPTY_LIST, LIST, APPEND, APPENDS; a set is a list here: EMPTY_SET, FROZENSET, ADDITEMS
+            b']' | 0x8f => {
                 let list = self.alloc(Node::List(Vec::new()))?;
                 self.push(list)?;
             }
-            b'l' => {
+            b'l' | 0x91 => {
                 let items = self.pop_mark()?;
                 let list = self.alloc(Node::List(items))?;
                 self.push(list)?;
@@ -367,7 +263,7 @@ impl Machine<'_> {
                 let item = self.pop()?;
                 self.append(self.top()?, &[item])?;
             }
-            b'e' => {
+            b'e' | 0x90 => {
                 let items = self.pop_mark()?;
                 self.append(self.top()?, &items)?;
             }
@@ -414,27 +310,33 @@ impl Machine<'_> {
             }
             // GLOBAL, STACK_GLOBAL
             b'c' => {
-                let module = line(stream)?;
-                let name = line(stream)?;
-                self.global(&module, &name)?;
+                let global = self.named(stream)?;
+                self.push(global)?;
             }
             0x93 => {
                 let name = self.pop_str()?;
                 let module = self.pop_str()?;
-                self.global(&module, &name)?;
+                let global = self.global(&module, &name)?;
+                self.push(global)?;
             }
-            // REDUCE, NEWOBJ: a call of an allowed name.
-            b'R' | 0x81 => {
+            // REDUCE, NEWOBJ, NEWOBJ_EX (whose last operand are arguments by name)
+            b'R' | 0x81 | 0x92 => {
+                if opcode == 0x92 {
+                    self.pop()?;
+                }
                 let args = self.pop()?;
                 let callee = self.pop()?;
-                let node = match callee {
-                    Value::Node(NodeId(id)) => self.nodes.get(id as usize),
-                    _ => None,
-                };
-                let Some(Node::Global(global)) = node else {
-                    return Err(format!("it calls {}", kind(callee, node)).into());
-                };
-                let result = self.reduce(*global, args)?;
+                let result = self.call(callee, args)?;
+                self.push(result)?;
+            }
+            // INST, OBJ: objects of Python 2, whose arguments lie above a mark.
+            b'i' | b'o' => {
+                let mut items = if opcode == b'i' { vec![self.named(stream)?] } else { Vec::new() };
+                items.extend(self.pop_mark()?);
+                let [callee, args @ ..] = &items[..] else { return Err("an object has no class".into()) };
+                self.tuple(args.to_vec())?;
+                let args = self.pop()?;
+                let result = self.call(*callee, args)?;
                 self.push(result)?;
             }
             // BUILD
@@ -457,6 +359,13 @@ impl Machine<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The name in a GLOBAL or INST instruction: two lines.
+    fn named(&mut self, stream: &mut Stream) -> std::result::Result<Value, Problem> {
+        let module = line(stream)?;
+        let name = line(stream)?;
+        Ok(self.global(&module, &name)?)
     }
 }
 

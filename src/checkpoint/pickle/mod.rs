@@ -1,19 +1,23 @@
 //! A restricted unpickler: it builds plain data from the pickles of torch.save and runs nothing.
 //!
 //! A pickle is a program for a stack machine (Python's `pickletools` documents each opcode). Real unpicklers import what it names and
-//! call it. This one knows a short list of names ([`Global`]), each of which stands for data: a storage
-//! type, a tensor over a storage, an ordered dict, a numpy scalar. Any other name, any opcode outside the ones that write data, ends the
-//! reading with an error that names it.
+//! call it. This one knows a short list of names ([`Global`]), each of which stands for data: a storage type, a tensor over a storage, a
+//! dict, a number or an array of numpy. Whatever else a pickle names or makes becomes an [`Opaque`] object: its name is kept, its content is
+//! not, and nothing is done with it. It matters only to who asks for it. An opcode that no pickler writes ends the reading.
 //!
 //! Values live in an arena and refer to each other by index, so a shared node is never copied and a pickle
-//! cannot grow faster than its own length. Each allocation is charged to a [`Budget`] that comes from the file's size.
+//! cannot grow faster than its own length. Each allocation is charged to a [`Budget`](crate::checkpoint::source) that comes from the file's size.
 
 mod globals;
 mod machine;
+mod numpy;
+mod stack;
+
+use std::sync::Arc;
 
 use crate::checkpoint::dtype::DType;
 
-pub(super) use globals::Global;
+pub(super) use globals::{Element, Global};
 pub(super) use machine::read;
 
 /// A value: small ones in place, others by their index in the [`Pickle`].
@@ -39,6 +43,7 @@ pub(super) enum Node {
     /// Bytes, and integers longer than 8 bytes (little-endian two's complement, as in the pickle).
     Bytes(Box<[u8]>),
     Tuple(Box<[Value]>),
+    /// A list or a set.
     List(Vec<Value>),
     /// Pairs in order of insertion; a later pair overrides an earlier one with an equal key.
     Dict(Vec<(Value, Value)>),
@@ -47,12 +52,33 @@ pub(super) enum Node {
     Tensor(Box<TensorRef>),
     /// A numpy dtype: kind (`f`, `i`, `u`, `b`) and bytes per element.
     NumpyDtype(char, u8),
+    Array(Box<Array>),
+    Opaque(Box<Opaque>),
+}
+
+/// An object of which only the name is known.
+#[derive(Debug)]
+pub(super) struct Opaque {
+    /// `module.name`.
+    pub(super) name: Arc<str>,
+    /// Why it is not read, where its name is one that stands for data.
+    pub(super) problem: Option<Box<str>>,
+}
+
+/// A numpy array, row-major, with its bytes in a node of their own; not yet checked against them.
+#[derive(Debug, Default)]
+pub(super) struct Array {
+    /// None until its state is read.
+    pub(super) dtype: Option<DType>,
+    pub(super) shape: Box<[usize]>,
+    /// The [`Node::Bytes`].
+    pub(super) bytes: Option<NodeId>,
 }
 
 /// A persistent id of torch.save: elements that are kept outside the pickle.
 #[derive(Debug, PartialEq)]
 pub(super) struct Storage {
-    pub(super) dtype: DType,
+    pub(super) element: Element,
     pub(super) key: Box<str>,
     /// Elements in the storage.
     pub(super) len: u64,
@@ -126,6 +152,28 @@ impl Pickle {
         }
     }
 
+    /// The numpy array of a value: its type, shape and bytes.
+    pub(super) fn array(&self, value: Value) -> Option<(DType, &[usize], &[u8])> {
+        let Some(Node::Array(array)) = self.node(value) else { return None };
+        match self.nodes.get(array.bytes?.0 as usize) {
+            Some(Node::Bytes(bytes)) => Some((array.dtype?, &array.shape, bytes)),
+            _ => None,
+        }
+    }
+
+    /// Whether a value is a tensor or an array of numpy.
+    pub(super) fn is_tensor(&self, value: Value) -> bool {
+        matches!(self.node(value), Some(Node::Tensor(_) | Node::Array(_)))
+    }
+
+    /// The opaque object of a value.
+    pub(super) fn opaque(&self, value: Value) -> Option<&Opaque> {
+        match self.node(value) {
+            Some(Node::Opaque(opaque)) => Some(opaque),
+            _ => None,
+        }
+    }
+
     /// The storage of a tensor. The machine makes tensors over storages only.
     pub(super) fn storage(&self, id: NodeId) -> Option<&Storage> {
         match self.nodes.get(id.0 as usize) {
@@ -142,9 +190,13 @@ impl Pickle {
         })
     }
 
-    /// What a value is, for messages.
-    pub(super) fn kind(&self, value: Value) -> &'static str {
-        kind(value, self.node(value))
+    /// What a value is, for messages; of an object its name.
+    pub(super) fn kind(&self, value: Value) -> String {
+        match self.opaque(value) {
+            Some(Opaque { name, problem: None }) => format!("the object `{name}`"),
+            Some(Opaque { name, problem: Some(problem) }) => format!("the object `{name}` ({problem})"),
+            None => kind(value, self.node(value)).into(),
+        }
     }
 }
 
@@ -159,10 +211,12 @@ fn kind(value: Value, node: Option<&Node>) -> &'static str {
         (_, Some(Node::Bytes(_))) => "bytes",
         (_, Some(Node::List(_))) => "a list",
         (_, Some(Node::Dict(_))) => "a dict",
-        (_, Some(Node::Global(_))) => "a global name",
+        (_, Some(Node::Global(_))) => "a name",
         (_, Some(Node::Storage(_))) => "a storage",
         (_, Some(Node::Tensor(_))) => "a tensor",
         (_, Some(Node::NumpyDtype(..))) => "a numpy dtype",
+        (_, Some(Node::Array(_))) => "a numpy array",
+        (_, Some(Node::Opaque(_))) => "an object",
         (Value::Node(_), None) => "nothing",
     }
 }

@@ -6,15 +6,45 @@ use std::path::Path;
 use crate::checkpoint::tensors::{Tensor, Tensors};
 use crate::{Error, Result};
 
-/// The authors' `ExponentialMovingAverage.state_dict()`.
+/// A moving average of the weights: the authors' `ExponentialMovingAverage.state_dict()`, a list without names, or a state dict.
 #[derive(Debug)]
 pub struct Ema {
-    /// Decay rate.
-    pub decay: f64,
+    /// The keys of the file that lead to it, with dots between.
+    pub place: String,
+    /// Decay rate, where the file says.
+    pub decay: Option<f64>,
     /// Updates so far; none where the rate is not warmed up.
     pub num_updates: Option<u64>,
-    /// One tensor per trainable parameter, in the parameters' order, without names.
+    /// One tensor per trainable parameter, in the parameters' order, without names; empty where they have names.
     pub shadow_params: Vec<Tensor>,
+    /// The tensors where they have names.
+    pub by_name: Tensors,
+}
+
+/// Something at the top of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its key, or the keys that lead to it; the number in a list; empty for the file itself.
+    pub place: String,
+    /// What it is, in words.
+    pub what: String,
+    /// What it is taken for.
+    pub part: Part,
+}
+
+/// What a part of a file is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The weights as the optimizer left them.
+    Weights,
+    /// Their moving average.
+    Average,
+    /// The state of an optimizer, which only resuming needs.
+    Optimizer,
+    /// The training step.
+    Step,
+    /// Nothing that is needed.
+    Other,
 }
 
 /// Adam's `state_dict()`.
@@ -49,7 +79,7 @@ pub struct Parameter {
 }
 
 impl Ema {
-    /// Gives the shadow parameters their names. `parameters` are all of the model's, in order.
+    /// Gives the tensors of the list their names. `parameters` are all of the model's, in order.
     ///
     /// Errors: [`Error::Format`] that names `origin` where the count or a shape differs.
     pub fn named(&self, parameters: &[Parameter], origin: &Path) -> Result<Tensors> {
@@ -62,7 +92,8 @@ impl Ema {
         };
         if chosen.len() != self.shadow_params.len() {
             let problem = format!(
-                "ema.shadow_params has {} tensors, the model {} trainable parameters; is the config that of this file?",
+                "{} has {} tensors, the model {} trainable parameters; is the config that of this file?",
+                self.place,
                 self.shadow_params.len(),
                 chosen.len()
             );
@@ -70,7 +101,7 @@ impl Ema {
         }
         let mut tensors = Tensors::new(origin);
         for (i, (parameter, tensor)) in chosen.into_iter().zip(&self.shadow_params).enumerate() {
-            fits(parameter, tensor, &format!("ema.shadow_params[{i}]"), origin)?;
+            fits(parameter, tensor, &format!("{}[{i}]", self.place), origin)?;
             tensors.insert(parameter.name.as_str(), tensor.clone())?;
         }
         Ok(tensors)

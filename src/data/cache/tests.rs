@@ -71,6 +71,20 @@ fn packed_once_and_again_when_the_source_changes() {
     // It replaced the old one.
     only_file(&dir.path().join("cache"));
 
+    // An edit that keeps size and time, as some editors and copies make it.
+    let edited = dir.path().join("set/train/b/1.png");
+    let before = fs::metadata(&edited).unwrap();
+    let mut bytes = png(2, 2, png::ColorType::Grayscale, &[30; 4]);
+    assert_eq!(bytes.len() as u64, before.len());
+    let changed = png(2, 2, png::ColorType::Grayscale, &[31; 4]);
+    assert_eq!(bytes.len(), changed.len());
+    bytes = changed;
+    fs::write(&edited, bytes).unwrap();
+    File::options().write(true).open(&edited).unwrap().set_modified(before.modified().unwrap()).unwrap();
+    assert!(open(&config).1, "the edit was not noticed");
+    assert!(!open(&config).1);
+    assert!(open(&DataConfig { repack: true, ..config.clone() }).1);
+
     let coloured = DataConfig { preprocess: Preprocess::new(2, 3).unwrap(), ..config };
     assert!(open(&coloured).1);
     assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 2);

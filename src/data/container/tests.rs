@@ -213,7 +213,7 @@ fn a_picture_over_the_limit_is_reported_not_read() {
         }
         Ok(())
     });
-    assert_eq!(ignored.unwrap(), 1);
+    assert_eq!(ignored.unwrap().total, 1);
     assert_eq!(bad.len(), 3);
     assert!(bad[0].contains("over the limit of 60"));
 }

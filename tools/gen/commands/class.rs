@@ -11,6 +11,7 @@ use langevin::inverse::class::{Classes, GuidedScore};
 use langevin::models::Weights;
 use langevin::models::config::ModelName;
 use langevin::score::{ScoreFn, SecondModel};
+use langevin::{Error, error};
 
 use super::sample::Sample;
 use crate::apart::Input;
@@ -19,7 +20,7 @@ use crate::session::Session;
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "Examples:
-  gen class --model runs/mine --classifier runs/classifier --label 3
+  gen class --model runs/mine --classifier runs/classifier --label cat
   gen class --model runs/mine --classifier runs/classifier --label 3 --guidance 2 --seeds 0-63 --out threes.png
   gen train --config mine.toml --set model.name=wideresnet_noise_conditional --data photos/ --out runs/classifier";
 
@@ -38,9 +39,9 @@ pub struct GuideArgs {
     /// The classifier: a work folder of `gen train`, or its checkpoint.
     #[arg(long, value_name = "FILE|DIR", required = true)]
     classifier: PathBuf,
-    /// The class, counted from 0 in the order of the folders' names.
-    #[arg(long, value_name = "N", required = true)]
-    label: usize,
+    /// The class: the name of its folder, or its number, counted from 0 in the order of the folders' names.
+    #[arg(long, value_name = "NAME|N", required = true)]
+    label: String,
     /// Factor of the classifier's gradient: 1 is Bayes' rule, more makes images more typical and less varied.
     #[arg(long, value_name = "F", default_value_t = 1.0)]
     guidance: f64,
@@ -50,6 +51,15 @@ impl Class {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         self.sample.draw(session, Some(&self.guide))
     }
+}
+
+/// The first names of a list.
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        return "they have no names".into();
+    }
+    let first: Vec<String> = names.iter().take(10).map(|name| format!("{name:?}")).collect();
+    format!("{}{}", first.join(", "), if names.len() > 10 { ", …" } else { "" })
 }
 
 /// A classifier on the device, and what is wished for.
@@ -80,10 +90,41 @@ impl GuideArgs {
         self.check(saved, &classifier)?;
         let weights = classifier.upload(gpu, Which::Ema)?;
         let classes = Classes::new(gpu, n, classifier.config.model.num_outputs)?;
-        classes.write(&[self.label])?;
+        let number = self.number(&classifier)?;
+        classes.write(&[number])?;
+        let named = classifier.classes.get(number).map_or(String::new(), |name| format!(" ({name:?})"));
+        session.say(format_args!(
+            "class {number}{named} of {}: {}",
+            classifier.config.model.num_outputs,
+            listed(&classifier.classes)
+        ));
         let name =
-            format!("class {} by {}, guidance {}", self.label, self.classifier.display(), self.guidance);
+            format!("class {number}{named} by {}, guidance {}", self.classifier.display(), self.guidance);
         Ok(Guide { classifier, weights, classes, guidance: self.guidance, name })
+    }
+
+    /// The class that `--label` names. A name comes before a number: a folder "2" need not be the third.
+    fn number(&self, classifier: &SavedModel) -> langevin::Result<usize> {
+        let (names, outputs) = (&classifier.classes, classifier.config.model.num_outputs);
+        if let Some(number) = names.iter().position(|name| *name == self.label) {
+            return Ok(number);
+        }
+        match self.label.parse::<usize>() {
+            Ok(number) if number < outputs => Ok(number),
+            Ok(number) => {
+                let problem = format!("the classifier has classes 0 to {}", outputs.saturating_sub(1));
+                Err(Error::invalid("--label", number, problem))
+            }
+            Err(_) if names.is_empty() => {
+                let problem = "the classifier was saved without the names of its classes; give the number";
+                Err(Error::invalid("--label", &self.label, problem))
+            }
+            Err(_) => Err(Error::UnknownName {
+                kind: "class (`gen inspect` lists those of the classifier)",
+                name: self.label.clone(),
+                nearest: error::nearest(&self.label, names.iter().map(String::as_str)),
+            }),
+        }
     }
 
     /// A classifier says nothing of images that were noised in another way than those it has seen.

@@ -72,6 +72,9 @@ impl Convert {
                 )
                 .into());
             }
+            Form::Diffusers if self.out.as_os_str() == "-" => {
+                return Err(Usage("--out -: a folder cannot go to stdout".into()).into());
+            }
             Form::Diffusers => {}
         }
         let given = Path::new(&self.model);

@@ -16,8 +16,8 @@ use crate::settings::load;
 
 /// Look at a data set, or pack it for training.
 ///
-/// A data set is a folder of PNG and JPEG files, a tar (also .gz, .xz) or zip of them, CIFAR-10's binary files, TFRecords, or LSUN's LMDB
-/// (whose WebP pictures need a build with `--features lsun`).
+/// A data set is a folder of pictures (PNG, JPEG, WebP, BMP, TIFF, the first frame of a GIF), a tar (also .gz, .xz) or zip of them,
+/// CIFAR-10's binary files, TFRecords, or LSUN's LMDB. Hidden and service folders are left out.
 /// Folders named train and test are splits, folders below them classes.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -55,6 +55,9 @@ enum What {
         /// The cache folder, in place of LANGEVIN_CACHE or the system's.
         #[arg(long, value_name = "FOLDER")]
         cache: Option<PathBuf>,
+        /// Read the pictures again, whatever the cache holds: after edits that kept the sizes and times of files.
+        #[arg(long)]
+        repack: bool,
         /// Print an object.
         #[arg(long)]
         json: bool,
@@ -103,6 +106,10 @@ impl Data {
                 let bar = session.counter("pictures read");
                 let report = check(&config, &mut |done| watch(&bar, done, session))?;
                 bar.finish_and_clear();
+                if let Some(recipe) = config.preprocess {
+                    let sizes = report.sizes.iter().map(|s| (s.width, s.height, s.images));
+                    recipe.surprises(sizes).iter().for_each(|note| session.say(note));
+                }
                 if json {
                     print_json(&report)?
                 } else {
@@ -113,7 +120,7 @@ impl Data {
                 }
                 Ok(())
             }
-            What::Pack { path, shape, cache, json } => {
+            What::Pack { path, shape, cache, repack, json } => {
                 let preprocess = shape
                     .preprocess()?
                     .ok_or_else(|| Usage("packing needs --config NAME or --size N".into()))?;
@@ -121,6 +128,7 @@ impl Data {
                 let config = DataConfig {
                     cache_folder: folder.clone(),
                     limits: session.limits(),
+                    repack,
                     ..DataConfig::new(path, preprocess)
                 };
                 let bar = session.counter("pictures packed");
@@ -132,9 +140,10 @@ impl Data {
                 for bad in data.bad() {
                     session.say(format_args!("skipped {}: {}", shown(&bad.name), bad.reason));
                 }
+                data.notes().iter().for_each(|note| session.say(note));
                 if json {
                     return Ok(print::json(&json!({
-                        "images": data.len(), "train": train, "test": test, "classes": data.classes(),
+                        "recipe": preprocess, "left_out": data.left_out().0, "images": data.len(), "train": train, "test": test, "classes": data.classes(),
                         "image_size": side, "channels": preprocess.channels,
                         "bad": data.bad().len(), "folder": folder,
                     }))?);
@@ -170,6 +179,8 @@ fn print_json(report: &CheckReport) -> anyhow::Result<()> {
     let classes: Vec<_> =
         report.classes.iter().map(|c| json!({"name": c.name, "train": c.train, "test": c.test})).collect();
     let bad: Vec<_> = report.bad.iter().map(|b| json!({"name": b.name, "reason": b.reason})).collect();
+    let left_out: Vec<_> =
+        report.left_out.iter().map(|b| json!({"name": b.name, "reason": b.reason})).collect();
     let sigma = report
         .sigma_max
         .as_ref()
@@ -177,7 +188,7 @@ fn print_json(report: &CheckReport) -> anyhow::Result<()> {
     print::json(&json!({
         "images": report.images, "train": report.train, "test": report.test,
         "image_size": report.image_size, "channels": report.channels,
-        "sizes": sizes, "classes": classes, "bad": bad, "ignored": report.ignored, "sigma_max": sigma,
+        "sizes": sizes, "classes": classes, "bad": bad, "ignored": report.ignored, "left_out": left_out, "sigma_max": sigma,
     }))?;
     Ok(())
 }
@@ -202,8 +213,14 @@ fn print_text(report: &CheckReport) -> anyhow::Result<()> {
         ))?;
     }
     if report.ignored > 0 {
-        let what = if report.ignored == 1 { "file that is no picture" } else { "files that are no pictures" };
-        print::line(format_args!("{} {what}", report.ignored))?;
+        let what = if report.ignored == 1 { "file or folder is" } else { "files or folders are" };
+        print::line(format_args!("{} {what} left out:", report.ignored))?;
+    }
+    for b in report.left_out.iter().take(100) {
+        print::line(format_args!("  {}: {}", shown(&b.name), b.reason))?;
+    }
+    if report.ignored > 100 {
+        print::line(format_args!("  and {} more", report.ignored - 100))?;
     }
     for b in &report.bad {
         print::line(format_args!("cannot be used: {}: {}", shown(&b.name), b.reason))?;

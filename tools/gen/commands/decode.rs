@@ -32,9 +32,12 @@ pub struct Decode {
     /// The latents: `z`, n c h w, as `gen encode` writes them.
     #[arg(long, value_name = "PATH.safetensors")]
     latent: PathBuf,
-    /// A .png (a grid), .safetensors (`x`, n c h w, in [0, 1] but not clipped), .npz (`samples`, n h w c bytes), or a folder.
+    /// A .png (a grid), .safetensors (`x`, n c h w, in [0, 1] but not clipped), .npz (`samples` and `arr_0`, n h w c bytes), a folder, or - (stdout).
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
+    /// Write into a folder that holds pictures of something else.
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     how: DecodeArgs,
     /// Print an object.
@@ -48,6 +51,7 @@ impl Decode {
         inputs.push(Input::Images("--latent", &self.latent));
         check_apart_from_inputs("--out", &self.out, &inputs)?;
         let out = Out::new(&self.out)?;
+        out.check_json(self.json)?;
         let saved = self.model.open(session)?;
         let [h, w, c] = saved.hwc();
         let (shape, z) = read_tensor(&self.latent, &["z"])?;
@@ -61,17 +65,18 @@ impl Decode {
         let options = self.how.flow.options(saved.sde()?.default_t_eps(), Norm::Batch)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
+        let provenance = self.model.provenance(&saved, &gpu)?;
+        let provenance = provenance
+            .with("latent", self.latent.display().to_string())
+            .with("t_eps", options.t_eps.to_string());
+        out.held(&provenance, self.overwrite)?;
         let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
         let done = flow.decode(z, &self.how, options, session)?;
         let n = done.x.len() / (h * w * c);
         if n == 0 {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
-        let provenance = self.model.provenance(&saved, &gpu)?;
-        let provenance = provenance
-            .with("latent", self.latent.display().to_string())
-            .with("t_eps", options.t_eps.to_string())
-            .with("nfe", done.nfe.to_string());
+        let provenance = provenance.with("nfe", done.nfe.to_string());
         let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
         let pictures = Pictures::new(done.x, [h, w, c], saved.centered());
         out.write(&pictures, &names, None, &provenance)?;

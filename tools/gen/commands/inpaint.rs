@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use langevin::Error;
 use langevin::checkpoint::SavedModel;
-use langevin::data::{Limits, decode, dimensions};
+use langevin::data::{Limits, read_mask};
 use langevin::gpu::Gpu;
 use langevin::graph::Drafts;
 use langevin::inverse::{Known, Task, XMean};
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
 use langevin::score::ModelScore;
-use langevin::{Error, files};
 use serde_json::json;
 
 use crate::apart::{Input, check_apart_from_inputs};
@@ -42,9 +42,12 @@ pub struct Common {
     /// What the last step denoises where nothing is known: everything, or, as in the authors' code, nothing.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Mean::Denoised)]
     x_mean: Mean,
-    /// A .png (a row for each image: what is known of it, then the results), .safetensors (`x`, n c h w, the results), .npz, or a folder.
+    /// A .png (a row for each image: what is known of it, then the results), .safetensors (`x`, n c h w, the results), .npz, a folder, or - (stdout).
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
+    /// Write into a folder that holds pictures of something else.
+    #[arg(long)]
+    overwrite: bool,
     /// Print an object.
     #[arg(long)]
     json: bool,
@@ -77,9 +80,9 @@ impl From<Mean> for XMean {
 pub struct Inpaint {
     #[command(flatten)]
     common: Common,
-    /// What is drawn anew: left, right, top, bottom, centre, border; or a PNG of the model's size that is black there and white where the image
-    /// is known.
-    #[arg(long, value_name = "NAME|PNG")]
+    /// What is drawn anew: left, right, top, bottom, centre, border; or a picture of the model's size that is black there and white where the
+    /// image is known, or transparent there and opaque where it is known.
+    #[arg(long, value_name = "NAME|PICTURE")]
     mask: String,
 }
 
@@ -116,10 +119,11 @@ fn is_central([y, x]: [usize; 2], [h, w]: [usize; 2]) -> bool {
     inside(y, h) && inside(x, w)
 }
 
-/// 1 where the image is known: `h w`.
-fn mask(name: &str, [h, w]: [usize; 2], limits: &Limits) -> langevin::Result<Vec<bool>> {
+/// Where the image is known, `h w`, and what was understood.
+fn mask(name: &str, [h, w]: [usize; 2], limits: &Limits) -> langevin::Result<(Vec<bool>, String)> {
     if let Some((_, anew)) = NAMED.iter().find(|(n, _)| *n == name) {
-        return Ok((0..h * w).map(|i| !anew([i / w, i % w], [h, w])).collect());
+        let known = (0..h * w).map(|i| !anew([i / w, i % w], [h, w])).collect();
+        return Ok((known, format!("the mask is {name}")));
     }
     let path = Path::new(name);
     if !path.exists() && !name.contains(['/', '\\', '.']) {
@@ -130,25 +134,25 @@ fn mask(name: &str, [h, w]: [usize; 2], limits: &Limits) -> langevin::Result<Vec
             nearest,
         });
     }
-    let bytes = files::read(path, limits.max_bytes)?;
-    let unreadable = |problem| Error::format(path, problem);
-    // By its header: a mask of another size is not decoded.
-    let (width, height) = dimensions(&bytes, limits).map_err(unreadable)?;
-    if [height as usize, width as usize] != [h, w] {
-        let problem = format!(
-            "the mask has {width}x{height} pixels, the model's images {w}x{h}; give one of that size"
-        );
-        return Err(Error::invalid("--mask", path.display(), problem));
-    }
-    let picture = decode(&bytes, limits).map_err(unreadable)?.with_channels(1);
-    Ok(picture.pixels.iter().map(|&v| v >= 128).collect())
+    let mask = read_mask(path, [h, w], limits)?;
+    let how = if mask.by_alpha {
+        "transparency: what is opaque is known"
+    } else {
+        "grey value: what is white is known"
+    };
+    Ok((mask.known, format!("the mask is read by its {how}")))
 }
 
 impl Inpaint {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         let job = Job::open(&self.common, Some(Path::new(&self.mask)), session)?;
         let [h, w, c] = job.saved.hwc();
-        let known = mask(&self.mask, [h, w], &session.limits())?;
+        let (known, understood) = mask(&self.mask, [h, w], &session.limits())?;
+        let kept = known.iter().filter(|known| **known).count();
+        session.say(format_args!(
+            "{understood}; {:.0}% of the pixels are kept, the others drawn anew",
+            100.0 * kept as f64 / known.len() as f64
+        ));
         if known.iter().all(|k| *k) || known.iter().all(|k| !*k) {
             let what = if known[0] {
                 "known: there is nothing to fill in"
@@ -194,6 +198,7 @@ impl<'a> Job<'a> {
         inputs.extend(mask.map(|path| Input::Images("--mask", path)));
         check_apart_from_inputs("--out", &common.out, &inputs)?;
         let out = Out::new(&common.out)?;
+        out.check_json(common.json)?;
         let saved = common.model.open(session)?;
         let images = common.images.read(&saved, session)?;
         let gpu = session.open_gpu()?;
@@ -220,6 +225,8 @@ impl<'a> Job<'a> {
             .collect();
         let asked = (common.batch as usize).min(jobs.len());
         let start = Instant::now();
+        let provenance = common.model.provenance(&saved, &gpu)?.with("known", what);
+        out.held(&provenance, common.overwrite)?;
         let (sde, task) = (saved.sde()?, Task { known, x_mean: common.x_mean.into() });
         let (table, name) = common.pc.table(&saved.config, &sde)?;
         let model = saved.network_model();
@@ -266,12 +273,10 @@ impl<'a> Job<'a> {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
         let nfe = table.evaluations();
-        let provenance = common.model.provenance(&saved, &gpu)?;
         let provenance = provenance
             .with("sampler", &name)
             .with("nfe", nfe.to_string())
-            .with("seeds", format!("{first}-{last}"))
-            .with("known", what);
+            .with("seeds", format!("{first}-{last}"));
         let results = Pictures::new(x, hwc, saved.centered());
         let per_image = (last - first + 1) as usize;
         if out.is_grid() {
@@ -329,6 +334,7 @@ mod tests {
         let part = |name: &str| -> String {
             mask(name, [4, 4], &Limits::default())
                 .unwrap()
+                .0
                 .iter()
                 .map(|known| if *known { '1' } else { '0' })
                 .collect()

@@ -5,7 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use langevin::checkpoint::{Tensors, Weights, open};
+use langevin::checkpoint::torch::{Found, Part};
+use langevin::checkpoint::{CLASSES, RECIPE, Tensors, Weights, open};
+use langevin::data::Preprocess;
 use langevin::limits::shown;
 use langevin::models::Config;
 use langevin::output::Provenance;
@@ -42,6 +44,10 @@ struct Contents {
     is_parameter: fn(&str) -> bool,
     step: Option<u64>,
     ema: Value,
+    /// The names of the classes in the order of their numbers.
+    classes: Vec<String>,
+    /// How pictures became what the model learned from.
+    recipe: Option<String>,
     other: Map<String, Value>,
 }
 
@@ -91,6 +97,12 @@ impl Inspect {
         object.insert("parameters".into(), parameters.into());
         object.insert("step".into(), contents.step.into());
         object.insert("ema".into(), contents.ema);
+        if !contents.classes.is_empty() {
+            object.insert("classes".into(), json!(contents.classes));
+        }
+        if let Some(recipe) = &contents.recipe {
+            object.insert("recipe".into(), parse_json(recipe));
+        }
         object.extend(contents.other);
         object.insert("tensors".into(), tensors.into());
         Ok(print::json(&Value::Object(object))?)
@@ -109,7 +121,18 @@ impl Inspect {
         if !contents.ema.is_null() {
             print::line(format_args!("ema: {}", contents.ema))?;
         }
+        if !contents.classes.is_empty() {
+            let numbered = contents.classes.iter().enumerate().map(|(i, name)| format!("{i} {name:?}"));
+            print::line(format_args!("classes: {}", numbered.collect::<Vec<_>>().join(", ")))?;
+        }
+        if let Some(recipe) = &contents.recipe {
+            print::line(format_args!("recipe: {}", in_words(recipe)))?;
+        }
         for (key, value) in &contents.other {
+            if key == "found" {
+                print_found(value)?;
+                continue;
+            }
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             print::line(format_args!("{key}: {}", shown(&text)))?;
         }
@@ -128,6 +151,30 @@ impl Inspect {
         print::line(format_args!("\n{}", print::table(&rows)))?;
         Ok(())
     }
+}
+
+/// One thing at the top of a file, for JSON.
+fn found(found: &Found) -> Value {
+    let use_of = match found.part {
+        Part::Weights => "the weights (--raw)",
+        Part::Average => "their average, which is taken unless --raw is given",
+        Part::Optimizer => "an optimizer, passed over",
+        Part::Step => "the step",
+        Part::Other => "passed over",
+    };
+    json!({"place": found.place, "what": found.what, "use": use_of})
+}
+
+/// The same as a table.
+fn print_found(list: &Value) -> std::io::Result<()> {
+    let text = |found: &Value, key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    let row = |found: &Value| {
+        let place = text(found, "place");
+        let place = if place.is_empty() { "the file itself".into() } else { place };
+        vec![format!("  {place}"), text(found, "what"), text(found, "use")]
+    };
+    let rows: Vec<Vec<String>> = list.as_array().into_iter().flatten().map(row).collect();
+    print::line(format_args!("found:\n{}", print::table(&rows)))
 }
 
 fn is_png(path: &Path) -> anyhow::Result<bool> {
@@ -150,17 +197,28 @@ fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
             // The authors keep the noise levels in the state dict; no gradient ever reaches them.
             is_parameter: |name| name != "sigmas",
             step: file.step,
-            ema: file.ema.map_or(
-                Value::Null,
-                |e| json!({"decay": e.decay, "num_updates": e.num_updates, "tensors": e.shadow_params.len()}),
-            ),
-            other: Map::from_iter([("optimizer".to_owned(), json!(file.optimizer.is_some()))]),
+            classes: Vec::new(),
+            recipe: None,
+            ema: match &file.ema {
+                None => Value::Null,
+                Some(Ok(e)) => {
+                    let tensors = e.shadow_params.len() + e.by_name.len();
+                    json!({"place": e.place, "decay": e.decay, "num_updates": e.num_updates, "tensors": tensors})
+                }
+                Some(Err(error)) => json!({"unreadable": error.to_string()}),
+            },
+            other: Map::from_iter([
+                ("optimizer".to_owned(), json!(file.optimizer.is_some())),
+                ("found".to_owned(), file.found.iter().map(found).collect()),
+            ]),
         },
         Weights::Safetensors(file) => {
             let config = file.metadata.iter().find(|(key, _)| key == "config").map(|(_, text)| parse(text));
             let metadata: BTreeMap<_, _> =
                 file.metadata.into_iter().filter(|(key, _)| key != "config").collect();
             Contents {
+                classes: metadata.get(CLASSES).map_or(Vec::new(), |text| names_of(text)),
+                recipe: metadata.get(RECIPE).cloned(),
                 format: "safetensors",
                 config: config.unwrap_or_default(),
                 tensors: file.tensors,
@@ -176,6 +234,8 @@ fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
             }
             let checkpoint = loaded.checkpoint;
             Contents {
+                classes: checkpoint.extra.get(CLASSES).map_or(Vec::new(), |text| names_of(text)),
+                recipe: checkpoint.extra.get(RECIPE).cloned(),
                 format: "langevin checkpoint",
                 config: parse(&checkpoint.config),
                 tensors: checkpoint.weights,
@@ -194,6 +254,8 @@ fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
             }
         }
         Weights::Diffusers(folder) => Contents {
+            classes: Vec::new(),
+            recipe: None,
             format: "diffusers",
             config: serde_json::to_value(&folder.unet)?,
             tensors: folder.tensors()?,
@@ -207,6 +269,20 @@ fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
             ]),
         },
     })
+}
+
+/// The names of classes out of a file.
+fn names_of(text: &str) -> Vec<String> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn parse_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// A recipe as a sentence, where it is one that is known.
+fn in_words(recipe: &str) -> String {
+    serde_json::from_str::<Preprocess>(recipe).map_or_else(|_| recipe.to_owned(), |recipe| recipe.to_string())
 }
 
 /// A configuration as a file holds it, TOML or JSON; the text itself where it is neither.

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::{Interrupted, Usage};
 use crate::flow::{DecodeArgs, Flow};
-use crate::input::Given;
+use crate::input::{Given, RangeArgs, recipe};
 use crate::model::{Facts, ModelArgs};
 use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
 use crate::print;
@@ -35,15 +35,20 @@ pub struct Interpolate {
     /// The two images.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "seeds")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    range: RangeArgs,
     /// The two seeds, in place of images.
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     seeds: Vec<u64>,
     /// Images in all, the two ends included.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=4096))]
     frames: u32,
-    /// A .png (one row), .safetensors (`x`, n c h w), .npz (`samples`, n h w c bytes), or a folder.
+    /// A .png (one row), .safetensors (`x`, n c h w), .npz (`samples` and `arr_0`, n h w c bytes), a folder, or - (stdout).
     #[arg(long, value_name = "PATH", default_value = "interpolation.png")]
     out: PathBuf,
+    /// Write into a folder that holds pictures of something else.
+    #[arg(long)]
+    overwrite: bool,
     /// Write the frames as an animated PNG too.
     #[arg(long, value_name = "PATH.png")]
     animation: Option<PathBuf>,
@@ -63,6 +68,7 @@ impl Interpolate {
         inputs.extend(self.images.iter().map(|path| Input::Images("--images", path)));
         check_apart_from_inputs("--out", &self.out, &inputs)?;
         let out = Out::new(&self.out)?;
+        out.check_json(self.json)?;
         if let Some(path) = &self.animation {
             check_apart_from_inputs("--animation", path, &inputs)?;
             check_ending("--animation", path, "png")?;
@@ -73,10 +79,19 @@ impl Interpolate {
         let sde = saved.sde()?;
         let mut pictures = Vec::new();
         for path in &self.images {
-            pictures.extend(Given::fitted(path, &saved, Some(1), session)?.scaled(saved.centered()));
+            let given = Given::read(path, recipe(&saved)?, Some(1), self.range, session)?;
+            pictures.extend(given.scaled(saved.centered()));
         }
         let gpu = session.open_gpu()?;
         let start = Instant::now();
+        let between = match self.images.is_empty() {
+            true => format!("seeds {} and {}", self.seeds[0], self.seeds[1]),
+            false => format!("{} and {}", self.images[0].display(), self.images[1].display()),
+        };
+        let provenance = self.model.provenance(&saved, &gpu)?;
+        let provenance =
+            provenance.with("between", &between).with("temperature", self.how.temperature.to_string());
+        out.held(&provenance, self.overwrite)?;
         let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
         let hwc = saved.hwc();
         let size: usize = hwc.iter().product();
@@ -100,15 +115,7 @@ impl Interpolate {
         if n == 0 {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
-        let between = match self.images.is_empty() {
-            true => format!("seeds {} and {}", self.seeds[0], self.seeds[1]),
-            false => format!("{} and {}", self.images[0].display(), self.images[1].display()),
-        };
-        let provenance = self.model.provenance(&saved, &gpu)?;
-        let provenance = provenance
-            .with("between", &between)
-            .with("temperature", self.how.temperature.to_string())
-            .with("nfe", done.nfe.to_string());
+        let provenance = provenance.with("nfe", done.nfe.to_string());
         let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
         let result = Pictures::new(done.x, hwc, saved.centered());
         out.write(&result, &names, Some(n), &provenance)?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use langevin::data::Split;
 use langevin::data::transform::{center, dequantize};
-use langevin::data::{Preprocess, Split};
 use langevin::likelihood::{T_EPS, likelihood};
 use langevin::sampling::flow::FlowOptions;
 use langevin::sampling::prior::{Probe, probe};
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::exit::Interrupted;
 use crate::flow::{Flow, FlowArgs};
-use crate::input::Given;
+use crate::input::{Given, RangeArgs, recipe};
 use crate::model::{Facts, ModelArgs};
 use crate::print;
 use crate::sampler::Norm;
@@ -36,6 +36,8 @@ pub struct LikelihoodCommand {
     /// The images: a data set as `gen data` reads it, a picture, or a .safetensors or .npz file (`x`, n c h w, in [0, 1]).
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    #[command(flatten)]
+    range: RangeArgs,
     /// Take N images only: the first ones, of a split such as --seed chooses.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
@@ -105,13 +107,11 @@ impl LikelihoodCommand {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         let options = self.flow.options(T_EPS, Norm::Batch)?;
         let saved = self.model.open(session)?;
-        let d = &saved.config.data;
-        let preprocess =
-            Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
+        let preprocess = recipe(&saved)?;
         let most = self.n.map(|n| n as usize);
         let images = match self.split {
             Some(split) => Given::of_split(&self.data, preprocess, split.into(), most, self.seed, session)?,
-            None => Given::read(&self.data, preprocess, most, session)?,
+            None => Given::read(&self.data, preprocess, most, self.range, session)?,
         };
         let bytes = bytes_of(&images.values);
         if bytes.is_none() {

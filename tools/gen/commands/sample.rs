@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use langevin::Error;
 use langevin::checkpoint::SavedModel;
 use langevin::output::{ImageBytes, Provenance, grid, write_animation};
 use langevin::sampling::run::ImageSeed;
@@ -11,9 +12,9 @@ use serde_json::json;
 
 use super::class::GuideArgs;
 use crate::apart::check_apart_from_inputs;
-use crate::exit::Interrupted;
+use crate::exit::{Interrupted, Usage};
 use crate::model::{Facts, ModelArgs};
-use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
+use crate::output::{Out, Pictures, check_apart, check_ending, check_writable, warn_of_blank};
 use crate::print;
 use crate::sampler::{Plan, Run, SamplerArgs};
 use crate::session::{Session, seeds, that_fits};
@@ -31,6 +32,8 @@ const FRAMES: usize = 60;
   gen sample --seeds 0-63 --steps 30 --out grid.png --trajectory flight.png
   gen sample --model checkpoint_24.pth --config ve/cifar10_ncsnpp_continuous --sampler pc --snr 0.16
   gen sample --model runs/mine --sampler ode --out samples/ --json
+  gen sample --model runs/mine --seeds 0-49999 --out samples/ --resume
+  gen sample --seeds 7 --out - | display
   gen sample --model runs/mine --batch 64 --dry-run")]
 pub struct Sample {
     #[command(flatten)]
@@ -43,9 +46,16 @@ pub struct Sample {
     /// Images that are drawn together; fewer take less memory.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// A .png (a grid), .safetensors (`x`, n c h w), .npz (`samples`, n h w c bytes), or a folder (one PNG for each seed).
+    /// A .png (a grid), .safetensors (`x`, n c h w), .npz (`samples` and `arr_0`, n h w c bytes), a folder (one PNG for each seed, written
+    /// as soon as its batch is drawn), or - (a grid on stdout).
     #[arg(long, value_name = "PATH", default_value = "sample.png")]
     out: PathBuf,
+    /// Draw only what is missing in the folder; what is there has to be of the same model and sampler.
+    #[arg(long)]
+    resume: bool,
+    /// Write into a folder that holds pictures of something else.
+    #[arg(long)]
+    overwrite: bool,
     /// Print the plan and its memory, and draw nothing.
     #[arg(long)]
     dry_run: bool,
@@ -65,10 +75,14 @@ impl Sample {
     /// Draws, guided by a classifier or not.
     pub fn draw(self, session: &Session, guide: Option<&GuideArgs>) -> anyhow::Result<()> {
         // A dry run leaves no folder behind.
-        let out = if self.dry_run { None } else { Some(Out::new(&self.out)?) };
         let mut inputs = self.model.inputs();
         inputs.extend(guide.map(GuideArgs::input));
         check_apart_from_inputs("--out", &self.out, &inputs)?;
+        let out = if self.dry_run { Out::planned(&self.out)? } else { Out::new(&self.out)? };
+        out.check_json(self.json)?;
+        if self.resume && !out.is_folder() {
+            return Err(Usage("--resume goes on with a folder; --out names none".into()).into());
+        }
         if let Some(path) = &self.trajectory {
             check_apart_from_inputs("--trajectory", path, &inputs)?;
             check_ending("--trajectory", path, "png")?;
@@ -77,21 +91,43 @@ impl Sample {
         }
         let saved = self.model.open(session)?;
         let gpu = session.open_gpu()?;
-        let adapter = gpu.adapter().clone();
         let (first, last) = self.seeds;
-        let images: Vec<ImageSeed> = (first..=last).map(|seed| ImageSeed { seed, image: 0 }).collect();
-        let asked = (self.batch as usize).min(images.len());
+        let mut images: Vec<ImageSeed> = (first..=last).map(|seed| ImageSeed { seed, image: 0 }).collect();
         let start = Instant::now();
         let plan = |batch| {
             let guide = guide.map(|g| g.open(&saved, &gpu, batch, session)).transpose()?;
             anyhow::Ok((Plan::new(&gpu, &saved, &self.sampler, batch, guide.as_ref(), session)?, guide))
         };
-        let (batch, (plan, guide)) = match self.sampler.pc.couples() {
-            true => (asked, plan(asked)?),
-            false => that_fits(asked, session, plan)?,
+        let couples = self.sampler.pc.couples();
+        let planned = |asked| match couples {
+            true => plan(asked).map(|plan| (asked, plan)),
+            false => that_fits(asked, session, plan),
         };
-        let Some(out) = out else { return Ok(self.tell_plan(&plan, images.len(), batch)?) };
-        let mut run = Run::new(plan, &gpu, &saved, self.model.which(), &self.sampler, guide.as_ref())?;
+        let (mut batch, (mut plan, mut guide)) = planned((self.batch as usize).min(images.len()))?;
+        if self.dry_run {
+            return Ok(self.tell_plan(&plan, images.len(), batch)?);
+        }
+        let seeds = format!("{first}-{last}");
+        let provenance =
+            self.model.provenance(&saved, &gpu)?.with("sampler", &plan.name).with("seeds", &seeds);
+        let name = |image: &ImageSeed| format!("{:06}", image.seed);
+        let kept = self.passed_over(&out, &provenance, &mut images, batch, session)?;
+        if images.is_empty() {
+            session.say(format_args!("all {kept} images are in {} already", self.out.display()));
+        }
+        let mut run = loop {
+            match Run::new(plan, &gpu, &saved, self.model.which(), &self.sampler, guide.as_ref()) {
+                // A device that shares the processor's memory may refuse what its driver named.
+                Err(Error::OutOfMemory { .. }) if batch > 1 && !couples => {
+                    let half = batch.div_ceil(2);
+                    session.say(format_args!(
+                        "the device refused memory for {batch} images at a time: {half} are tried"
+                    ));
+                    (batch, (plan, guide)) = planned(half)?;
+                }
+                run => break run?,
+            }
+        };
         session.detail(format_args!(
             "prepared in {:.2} s, the first dispatch {:.2} s after the start; {} of device memory",
             start.elapsed().as_secs_f64(),
@@ -101,7 +137,7 @@ impl Sample {
 
         let (hwc, centered) = (saved.hwc(), saved.centered());
         let bar = session.bar((run.steps * images.len().div_ceil(batch)) as u64, "sampling");
-        let (mut x, mut states) = (Vec::new(), Vec::new());
+        let (mut x, mut states, mut blank) = (Vec::new(), Vec::new(), 0);
         let (mut drawn, mut nfe, steps) = (0, 0, run.steps);
         for part in images.chunks(batch) {
             let keep = (drawn == 0 && self.trajectory.is_some()).then_some(&mut states);
@@ -111,33 +147,86 @@ impl Sample {
                 !session.is_interrupted()
             })?;
             let Some((values, evaluations)) = done else { break };
-            x.extend(values);
-            drawn += part.len();
             nfe = evaluations.max(nfe);
+            if out.is_folder() {
+                // Nothing of a long run is lost, and it takes no more memory than a short one.
+                let pictures = Pictures::new(values, hwc, centered);
+                blank += pictures.blank()?;
+                let names: Vec<String> = part.iter().map(name).collect();
+                out.write_as_is(
+                    &pictures,
+                    &names,
+                    None,
+                    &provenance.clone().with("nfe", evaluations.to_string()),
+                )?;
+            } else {
+                x.extend(values);
+            }
+            drawn += part.len();
             let rate = print::rate(drawn as f64 / start.elapsed().as_secs_f64());
             bar.set_prefix(format!(", {drawn} of {} images, {rate}, NFE {nfe}", images.len()));
         }
         bar.finish_and_clear();
         let seconds = start.elapsed().as_secs_f64();
-        if drawn == 0 {
+        if drawn == 0 && !images.is_empty() {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
 
-        let result = Pictures::new(x, hwc, centered);
-        let seeds = format!("{first}-{}", first + (drawn as u64 - 1));
-        let provenance = self.model.provenance(&saved, &gpu)?;
-        let provenance =
-            provenance.with("sampler", &run.name).with("nfe", nfe.to_string()).with("seeds", &seeds);
-        let names: Vec<String> = (first..=last).map(|seed| format!("{seed:06}")).collect();
-        out.write(&result, &names, None, &provenance)?;
-        if let Some(path) = &self.trajectory {
+        let seeds = if drawn < images.len() && kept == 0 {
+            format!("{first}-{}", first + (drawn as u64 - 1))
+        } else {
+            seeds
+        };
+        let provenance = provenance.with("nfe", nfe.to_string()).with("seeds", &seeds);
+        if out.is_folder() {
+            warn_of_blank(blank, drawn);
+        } else {
+            out.write(&Pictures::new(x, hwc, centered), &[], None, &provenance)?;
+        }
+        if let Some(path) = self.trajectory.as_ref().filter(|_| drawn > 0) {
             write_trajectory(path, states, hwc, centered, &provenance)?;
         }
-        self.tell(&saved, &run, &adapter, drawn, nfe, &seeds, seconds)?;
+        let told = Told { drawn, kept, nfe, seeds: &seeds, seconds };
+        self.tell(&saved, &run, gpu.adapter(), &told)?;
         if drawn < images.len() {
-            return Err(Interrupted(format!("{drawn} of {} images are written", images.len())).into());
+            return Err(Interrupted(format!(
+                "{} of {} images are written",
+                drawn + kept,
+                images.len() + kept
+            ))
+            .into());
         }
         Ok(())
+    }
+
+    /// Takes away the images that the folder holds already, with `--resume`; gives their number.
+    fn passed_over(
+        &self,
+        out: &Out,
+        provenance: &Provenance,
+        images: &mut Vec<ImageSeed>,
+        batch: usize,
+        session: &Session,
+    ) -> anyhow::Result<usize> {
+        let held = out.held(provenance, self.overwrite)?;
+        let name = |image: &ImageSeed| format!("{:06}", image.seed);
+        let names: Vec<String> = images.iter().map(name).collect();
+        let others = held.others_beside(&names);
+        if others > 0 {
+            session.say(format_args!(
+                "{} of something else stay in {}",
+                print::count(others, "picture"),
+                self.out.display()
+            ));
+        }
+        let all = images.len();
+        if self.resume {
+            // Where the images of a batch depend on each other, a batch is drawn whole.
+            let size = if self.sampler.pc.couples() { batch } else { 1 };
+            let missing = |part: &&[ImageSeed]| !part.iter().all(|image| held.has(&name(image)));
+            *images = images.chunks(size).filter(missing).flatten().copied().collect();
+        }
+        Ok(all - images.len())
     }
 
     /// What `--dry-run` prints.
@@ -157,20 +246,17 @@ impl Sample {
         print::line(format_args!("memory   {}", plan.memory))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one line of the report each")]
     fn tell(
         &self,
         saved: &SavedModel,
         run: &Run<'_>,
         adapter: &langevin::gpu::AdapterReport,
-        drawn: usize,
-        nfe: usize,
-        seeds: &str,
-        seconds: f64,
+        told: &Told<'_>,
     ) -> std::io::Result<()> {
+        let &Told { drawn, kept, nfe, seeds, seconds } = told;
         if self.json {
             return print::json(&json!({
-                "path": self.out, "trajectory": self.trajectory, "images": drawn, "seeds": seeds,
+                "path": self.out, "trajectory": self.trajectory, "images": drawn, "kept": kept, "seeds": seeds,
                 "model": saved.name, "ema": self.model.averaged(saved), "step": saved.step,
                 "sampler": run.name, "steps": run.steps, "nfe": nfe,
                 "adapter": adapter.name, "driver": adapter.driver, "seconds": seconds,
@@ -188,8 +274,19 @@ impl Sample {
         print::line(format_args!("sampler  {}, NFE {nfe}", run.name))?;
         print::line(format_args!("seeds    {seeds}"))?;
         print::line(format_args!("time     {seconds:.1} s, {}", print::rate(drawn as f64 / seconds)))?;
-        print::line(format_args!("images   {drawn} in {}", self.out.display()))
+        let before = if kept > 0 { format!(", {kept} were there before") } else { String::new() };
+        print::line(format_args!("images   {drawn} in {}{before}", self.out.display()))
     }
+}
+
+/// What the report says of a run.
+struct Told<'a> {
+    drawn: usize,
+    /// Images that were there before.
+    kept: usize,
+    nfe: usize,
+    seeds: &'a str,
+    seconds: f64,
 }
 
 fn write_trajectory(

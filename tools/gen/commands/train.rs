@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use langevin::data::{DataConfig, Dataset, Preprocess};
+use langevin::Error;
+use langevin::data::{BadImage, DataConfig, Dataset, Preprocess};
 use langevin::gpu::Gpu;
+use langevin::limits::shown;
 use langevin::models::Config;
 use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions};
 use serde_json::json;
@@ -55,6 +57,9 @@ pub struct Train {
     /// Compute activations again in the backward pass rather than keep them: less memory, about a fifth more work, the same result.
     #[arg(long)]
     recompute: bool,
+    /// Read the pictures again, whatever the cache holds: after edits that kept the sizes and times of files.
+    #[arg(long)]
+    repack: bool,
     /// Refuse a folder that holds a run already, rather than go on with it.
     #[arg(long)]
     no_resume: bool,
@@ -78,7 +83,15 @@ impl Train {
         for warning in config.warnings() {
             session.say(warning);
         }
+        if self.out.as_ref().is_some_and(|out| out.as_os_str() == "-") {
+            return Err(Usage("--out -: a run needs a folder, which cannot go to stdout".into()).into());
+        }
+        // What the data must become, refused by a dry run as by a run.
+        recipe(&config)?;
         let gpu = session.open_gpu()?;
+        if let Some(path) = &self.data {
+            std::fs::metadata(path).map_err(Error::io(path))?;
+        }
         let batch = config.training.batch_size;
         let options = TrainerOptions {
             resume: !self.no_resume,
@@ -101,7 +114,7 @@ impl Train {
         let path = self.data.as_ref().expect("--data");
         let out = &self.out.clone().unwrap_or_else(|| self.folder());
         check_apart_from_inputs("--out", out, &[Input::Images("--data", path)])?;
-        let data = pictures(path, &config, session)?;
+        let data = pictures(path, &config, self.repack, session)?;
         let bar = session.counter("compiling kernels");
         let mut trainer = Trainer::new(&gpu, config, data, out, options)?;
         bar.finish_and_clear();
@@ -269,18 +282,29 @@ impl Train {
     }
 }
 
-/// The data set; packing it is shown.
-fn pictures(path: &Path, config: &Config, session: &Session) -> anyhow::Result<Arc<Dataset>> {
+/// How pictures become what the model learns.
+fn recipe(config: &Config) -> langevin::Result<Preprocess> {
     let d = &config.data;
-    let preprocess = Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)?;
+    Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32)
+}
+
+/// The data set; packing it is shown.
+fn pictures(path: &Path, config: &Config, repack: bool, session: &Session) -> anyhow::Result<Arc<Dataset>> {
+    let preprocess = recipe(config)?;
     let bar = session.counter("pictures read");
-    let config = DataConfig { limits: session.limits(), ..DataConfig::new(path, preprocess) };
+    let config = DataConfig { limits: session.limits(), repack, ..DataConfig::new(path, preprocess) };
     let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
     bar.finish_and_clear();
     if !data.bad().is_empty() {
-        let number = data.bad().len();
-        session.say(format_args!("{number} pictures cannot be read and are left out; see `gen data check`"));
+        let named = |b: &BadImage| format!("{} ({})", shown(&b.name), b.reason);
+        let first: Vec<String> = data.bad().iter().take(3).map(named).collect();
+        session.say(format_args!(
+            "{} cannot be read and left out, the first: {}; `gen data check` has all",
+            if data.bad().len() == 1 { "1 picture".into() } else { format!("{} pictures", data.bad().len()) },
+            first.join(", ")
+        ));
     }
+    data.notes().iter().for_each(|note| session.say(note));
     Ok(data)
 }
 
