@@ -146,7 +146,7 @@ impl OpCase {
         self
     }
 
-    /// Too large for every mode: only `forward` and `backward` run it, with the heuristic's candidate.
+    /// Too large for every mode: only `forward` and `backward` run it, with the first candidate.
     pub fn heavy(mut self) -> Self {
         self.heavy = true;
         self
@@ -339,7 +339,7 @@ impl OpCase {
         true
     }
 
-    /// Runs every candidate (the heuristic's alone where the case is heavy); `how` names it for messages.
+    /// Runs every candidate (the first alone where the case is heavy); `how` names it for messages.
     fn each_candidate(&self, runner: Runner<'_>, check: impl Fn(&Run, &str)) {
         let mut pick = 0;
         while let Some(run) = runner.run(pick) {

@@ -245,6 +245,12 @@ fn pictures_that_unpack_to_gigabytes() {
     let ran = bounded(&mut command(at, &["data", "check", "photos", "--size", "8"]));
     assert!(ran.stdout.contains("large.png: decoding it takes"), "{}", ran.stdout);
     assert!(ran.stdout.contains("1 image ("), "the profile of profile.png is no reason: {}", ran.stdout);
+    // Honest, and as large as RGBA of 16 bits was once allowed to be: half a gigabyte unpacked.
+    let whole = png(8192, 8192, 6, 16, &[(b"IDAT", zlib(8192 * (1 + 8 * 8192))), (b"IEND", vec![])]);
+    fs::write(at.join("whole.png"), whole).unwrap();
+    assert!(
+        bounded(&mut command(at, &["data", "check", "whole.png"])).ok().contains("8192x8192, 3 channels: 1")
+    );
     fails(at, &["data", "check", "photos/large.png", "--memory", "64M"], 4, &["large.png"]);
     let mask = ["inpaint", "--images", "photos/profile.png", "--mask", "photos/large.png", "--out", "x.png"];
     fails(at, &mask, 2, &["mask = photos/large.png", "60000x4000 pixels"]);

@@ -100,7 +100,7 @@ impl Bench {
     }
 
     /// Builds a case, replays it once and holds what it gives against the plainest kernels: the whole batch where only images count,
-    /// else a batch of one, since no choice of kernel depends on the batch.
+    /// else a batch of one: its kernels may have other tiles, but add in the same order and give the same bits, to which tests hold them.
     ///
     /// # Errors
     /// [`Error::Disagreement`], [`Error::NonFinite`]; what building says.

@@ -63,18 +63,23 @@ pub fn is_image_name(name: &str) -> bool {
 /// # Errors
 /// Why not, in words for a report: format, limit, damage.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, String> {
-    decode_within(bytes, limits, &Decoding::new(limits.memory).pixels).map(|(picture, _)| picture)
+    decode_within(bytes, limits, &Decoding::new(limits.memory).pixels, &|_, _| 0).map(|(picture, _)| picture)
 }
 
-/// [`decode`] by one of several threads, which share `memory`. The picture's part of it is given back with the second value.
+/// What is done with a picture of this width and height takes so many bytes beside it.
+pub(crate) type Beside<'a> = &'a dyn Fn(u32, u32) -> u64;
+
+/// [`decode`] by one of several threads, which share `memory`. The picture's part of it, with what it takes `beside` it, is given back
+/// with the second value.
 pub(crate) fn decode_within(
     bytes: &[u8],
     limits: &Limits,
     memory: &Memory,
+    beside: Beside,
 ) -> Result<(Picture, Reserved), String> {
     match kind_of(bytes, limits)? {
-        ImageFormat::Png => decode_png(bytes, limits, memory),
-        format => decode_other(bytes, format, limits, memory),
+        ImageFormat::Png => decode_png(bytes, limits, memory, beside),
+        format => decode_other(bytes, format, limits, memory, beside),
     }
 }
 
@@ -156,7 +161,12 @@ fn png_decoder(bytes: &[u8]) -> png::Decoder<Cursor<&[u8]>> {
     decoder
 }
 
-fn decode_png(bytes: &[u8], limits: &Limits, memory: &Memory) -> Result<(Picture, Reserved), String> {
+fn decode_png(
+    bytes: &[u8],
+    limits: &Limits,
+    memory: &Memory,
+    beside: Beside,
+) -> Result<(Picture, Reserved), String> {
     let said = |e: png::DecodingError| e.to_string();
     let mut decoder = png_decoder(bytes);
     let header = decoder.read_header_info().map_err(said)?;
@@ -171,7 +181,8 @@ fn decode_png(bytes: &[u8], limits: &Limits, memory: &Memory) -> Result<(Picture
     };
     // The rows of an interlaced picture come out of order, so all of it is kept as it is in the file.
     let unpacked = pixels * color.samples() as u64 * if wide { 2 } else { 1 };
-    let room = memory.reserve(working_bytes(pixels, channels) + if interlaced { unpacked } else { 0 })?;
+    let held = working_bytes(pixels, channels) + if interlaced { unpacked } else { 0 };
+    let room = memory.reserve(held.saturating_add(beside(width, height)))?;
     let mut out = Vec::with_capacity((pixels * u64::from(channels)) as usize);
     let mut take = |row: &[u8]| {
         let narrowed: Vec<u8>;
@@ -202,7 +213,7 @@ fn decode_png(bytes: &[u8], limits: &Limits, memory: &Memory) -> Result<(Picture
         return Err("its first frame is not of the picture's size".into());
     }
     let exif = reader.info().exif_metadata.as_deref().and_then(Orientation::from_exif_chunk);
-    upright(Picture { width, height, channels, pixels: out }, exif, room, memory)
+    upright(Picture { width, height, channels, pixels: out }, exif, room, memory, beside)
 }
 
 /// The picture as it was held. Turning takes a second one for a moment.
@@ -211,6 +222,7 @@ fn upright(
     orientation: Option<Orientation>,
     room: Reserved,
     memory: &Memory,
+    beside: Beside,
 ) -> Result<(Picture, Reserved), String> {
     let Some(orientation) = orientation.filter(|o| *o != Orientation::NoTransforms) else {
         return Ok((picture, room));
@@ -219,7 +231,9 @@ fn upright(
     drop(room);
     let Picture { width, height, channels, pixels } = picture;
     let working = working_bytes(u64::from(width) * u64::from(height), channels);
-    let room = memory.reserve(working.max(2 * pixels.len() as u64))?;
+    // A quarter turn changes width and height: the larger of both ways is counted.
+    let beside = beside(width, height).max(beside(height, width));
+    let room = memory.reserve(working.max(2 * pixels.len() as u64).saturating_add(beside))?;
     const PROBLEM: &str = "its pixels are not as many as its size says";
     let mut image = match channels {
         1 => DynamicImage::ImageLuma8(ImageBuffer::from_raw(width, height, pixels).ok_or(PROBLEM)?),
@@ -240,6 +254,7 @@ fn decode_other(
     format: ImageFormat,
     limits: &Limits,
     memory: &Memory,
+    beside: Beside,
 ) -> Result<(Picture, Reserved), String> {
     let bytes = if format == ImageFormat::Jpeg { jpeg::first_picture(bytes)? } else { bytes };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -266,14 +281,16 @@ fn decode_other(
     };
     let unpacked =
         decoder.total_bytes().max(working_bytes(pixels, u32::from(decoder.color_type().channel_count())));
+    let beside_it = beside(width, height);
     // Turning takes a second picture for a moment.
     let turned = if orientation.is_some_and(|o| o != Orientation::NoTransforms) { 2 * unpacked } else { 0 };
-    if format == ImageFormat::Jpeg && (unpacked + inside + converted).max(turned) > memory.total() {
+    let held = (unpacked + inside + converted).saturating_add(beside_it);
+    if format == ImageFormat::Jpeg && held.max(turned.saturating_add(beside_it)) > memory.total() {
         drop(decoder);
-        let (picture, room) = jpeg::reduced(bytes, [width, height], memory)?;
-        return upright(picture, orientation, room, memory);
+        let (picture, room) = jpeg::reduced(bytes, [width, height], memory, beside)?;
+        return upright(picture, orientation, room, memory, beside);
     }
-    let room = memory.reserve(unpacked + inside + converted)?;
+    let room = memory.reserve(held)?;
     let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     let flattened = |mut out: Vec<u8>, image: DynamicImage| {
         match image.color().channel_count() {
@@ -288,7 +305,7 @@ fn decode_other(
         ColorType::Rgba8 | ColorType::Rgba16 | ColorType::Rgba32F => (3, flattened(Vec::new(), image)),
         _ => (3, image.into_rgb8().into_raw()),
     };
-    upright(Picture { width, height, channels, pixels }, orientation, room, memory)
+    upright(Picture { width, height, channels, pixels }, orientation, room, memory, beside)
 }
 
 /// How many components' coefficients a decoder keeps until the last scan: none where one scan holds all of them.

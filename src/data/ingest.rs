@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::container::walk;
-use super::decode::{Limits, Picture, decode_within};
+use super::decode::{Beside, Limits, Picture, decode_within};
 use super::item::{Body, Item};
 use super::left_out::LeftOut;
 use super::preprocess::Preprocess;
@@ -170,7 +170,8 @@ fn consume(
             continue;
         };
         let work = |item: Item| {
-            let decoded = open(item.body, limits, &memory).and_then(|(picture, _room)| {
+            let beside = |w, h| prep.working_bytes(w, h);
+            let decoded = open(item.body, limits, &memory, &beside).and_then(|(picture, _room)| {
                 let size = (picture.width, picture.height, picture.channels);
                 Ok((size, prep.apply(picture)?))
             });
@@ -200,16 +201,26 @@ fn consume(
     Ok(found)
 }
 
-/// The square and the channels of the first good picture; what was decoded to find it stays decoded.
+/// The largest square that is made where nobody asks for a size: larger ones take seconds a picture and half a gigabyte.
+const LARGEST_SQUARE: u32 = 1024;
+
+/// The square and the channels of the first good picture, which is decoded again when its turn comes: a picture that waits decoded would
+/// be in nobody's count.
 fn first_of(chunk: &mut [Item], limits: &Limits, memory: &Decoding) -> Result<Option<Preprocess>> {
     for item in chunk {
-        let body = std::mem::replace(&mut item.body, Body::Bad(String::new()));
-        match open(body, limits, memory) {
-            Ok((p, _room)) => {
-                let prep = Preprocess::new(p.width.min(p.height).min(4096), p.channels)?;
-                item.body = Body::Raw(p);
-                return Ok(Some(prep));
+        let shape = |p: &Picture| (p.width.min(p.height), p.channels);
+        let opened = match &item.body {
+            Body::Raw(p) => Ok(shape(p)),
+            Body::Bad(_) => continue,
+            Body::Encoded(bytes) => {
+                decode_within(bytes, limits, &memory.pixels, &|_, _| 0).map(|(p, _)| shape(&p))
             }
+            Body::File(path) => {
+                open(Body::File(path.clone()), limits, memory, &|_, _| 0).map(|(p, _)| shape(&p))
+            }
+        };
+        match opened {
+            Ok((side, channels)) => return Preprocess::new(side.min(LARGEST_SQUARE), channels).map(Some),
             Err(reason) => item.body = Body::Bad(reason),
         }
     }
@@ -223,12 +234,17 @@ fn bad_item(item: Item) -> Option<BadImage> {
     }
 }
 
-/// The pixels of an item, and their part of the memory.
-pub(crate) fn open(body: Body, limits: &Limits, memory: &Decoding) -> Result<(Picture, Reserved), String> {
+/// The pixels of an item, and their part of the memory with what is to be held `beside` them.
+pub(crate) fn open(
+    body: Body,
+    limits: &Limits,
+    memory: &Decoding,
+    beside: Beside,
+) -> Result<(Picture, Reserved), String> {
     match body {
         Body::Raw(picture) => Ok((picture, memory.pixels.reserve(0)?)),
         Body::Bad(reason) => Err(reason),
-        Body::Encoded(bytes) => decode_within(&bytes, limits, &memory.pixels),
+        Body::Encoded(bytes) => decode_within(&bytes, limits, &memory.pixels, beside),
         Body::File(path) => {
             // Without the path, which the report names already.
             let said = |e: Error| match e {
@@ -240,7 +256,7 @@ pub(crate) fn open(body: Body, limits: &Limits, memory: &Decoding) -> Result<(Pi
             drop(file);
             let _room = memory.packed.reserve(length.min(limits.max_bytes))?;
             let bytes = files::read(&path, limits.max_bytes).map_err(said)?;
-            decode_within(&bytes, limits, &memory.pixels)
+            decode_within(&bytes, limits, &memory.pixels, beside)
         }
     }
 }

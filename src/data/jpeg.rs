@@ -8,7 +8,7 @@
 
 use jpeg_decoder::PixelFormat;
 
-use super::decode::Picture;
+use super::decode::{Beside, Picture};
 use crate::limits::{Memory, Reserved};
 
 /// Bytes behind the end marker that say nothing: padding.
@@ -27,7 +27,7 @@ pub(super) fn first_picture(bytes: &[u8]) -> Result<&[u8], String> {
     Ok(&bytes[..end])
 }
 
-/// A picture of the largest of a half, a quarter and an eighth of the size that the memory has room for: blocks of 8x8 pixels are turned
+/// A picture of the largest of a half, a quarter and an eighth of the size that the memory has room for, with what it takes `beside` it: blocks of 8x8 pixels are turned
 /// back at that size (the transform's low frequencies alone), so the whole is never there.
 ///
 /// # Errors
@@ -36,6 +36,7 @@ pub(super) fn reduced(
     bytes: &[u8],
     [width, height]: [u32; 2],
     memory: &Memory,
+    beside: Beside,
 ) -> Result<(Picture, Reserved), String> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     decoder.read_info().map_err(|e| e.to_string())?;
@@ -54,7 +55,10 @@ pub(super) fn reduced(
     // Of several scans the coefficients of all blocks are kept. Planes and picture stand side by side for a moment.
     let padded = u64::from(width.next_multiple_of(32)) * u64::from(height.next_multiple_of(32));
     let kept = if Walk::frame_of(bytes).is_some_and(|f| f.progressive) { 2 * channels * padded } else { 0 };
-    let needed = |by: u32| bytes.len() as u64 + kept + 3 * channels * pixels(by);
+    let needed = |by: u32| {
+        let held = bytes.len() as u64 + kept + 3 * channels * pixels(by);
+        held.saturating_add(beside(width.div_ceil(by), height.div_ceil(by)))
+    };
     let by = [2, 4, 8].into_iter().find(|by| needed(*by) <= memory.total()).unwrap_or(8);
     let room = memory.reserve(needed(by))?;
     let wanted = |size: u32| u16::try_from(size.div_ceil(by)).unwrap_or(u16::MAX);
@@ -413,7 +417,7 @@ mod tests {
             .unwrap();
         for by in [2, 4, 8] {
             let total = file.len() as u64 + 9 * u64::from(400u32.div_ceil(by) * 300u32.div_ceil(by));
-            let (picture, room) = reduced(&file, [400, 300], &Memory::new(total)).unwrap();
+            let (picture, room) = reduced(&file, [400, 300], &Memory::new(total), &|_, _| 0).unwrap();
             assert_eq!((picture.width, picture.height), (400u32.div_ceil(by), 300u32.div_ceil(by)));
             // The middle of the picture is the middle of the smaller one.
             let at = 3 * (picture.height / 2 * picture.width + picture.width / 2) as usize;
@@ -422,7 +426,7 @@ mod tests {
             drop(room);
         }
         assert!(
-            reduced(&file, [400, 300], &Memory::new(file.len() as u64 + 5_000))
+            reduced(&file, [400, 300], &Memory::new(file.len() as u64 + 5_000), &|_, _| 0)
                 .unwrap_err()
                 .contains("memory")
         );

@@ -132,6 +132,21 @@ impl Preprocess {
         self.image_size as usize * self.image_size as usize * self.channels as usize
     }
 
+    /// Bytes that [`Preprocess::apply`] holds beside a picture of this size: resizing has four f32 for each pixel of the old width and the
+    /// new height.
+    pub(crate) fn working_bytes(&self, width: u32, height: u32) -> u64 {
+        if (width, height) == (self.image_size, self.image_size) {
+            return 0;
+        }
+        let stretched = match self.fit {
+            Fit::ResizeSmall => {
+                u64::from(self.image_size) * u64::from(height.div_ceil(width.min(height).max(1)))
+            }
+            _ => self.image_size.into(),
+        };
+        16 * u64::from(width) * stretched + self.bytes() as u64
+    }
+
     /// The result as u8, `h w c`.
     ///
     /// The authors resize in f32 and keep the fractions (LSUN at other sizes than 128: cuts them off); here a value is rounded to
