@@ -12,14 +12,14 @@ use langevin::ops::lookup::{Table, column};
 use langevin::ops::reciprocal::reciprocal;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
-use langevin::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
 use langevin::sampling::flow::{FlowOptions, decode};
 use langevin::sampling::moments::{GaussianData, Moments};
 
 use langevin::sampling::ode::OdeDraft;
 use langevin::sampling::prior::{Probe, prior, probe};
-use langevin::sampling::rk45::Tolerance;
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
+use langevin::sampling::runge_kutta::{Tableau, Tolerance};
+use langevin::sampling::solvers::{BOSH3, Ddim, DpmSolverPp, Heun, RK45, TSIT5};
 use langevin::score::{At, ScoreFn};
 use langevin::sde::{Marginal, Sde, SubVp, TimeConditioning, Ve, Vp};
 
@@ -175,7 +175,7 @@ fn bits_per_dimension_of_gaussian_data_are_exact() {
             ode.set_probe(&probe).unwrap();
             ode.set(&data).unwrap();
             let tolerance = Tolerance::new(1e-5, 1e-5).unwrap();
-            let options = FlowOptions { t_eps: 1e-5, tolerance, norm: Norm::Batch };
+            let options = FlowOptions { t_eps: 1e-5, tolerance, norm: Norm::Batch, method: &RK45 };
             let got = likelihood(&mut ode, options, centered, &mut |_| true).unwrap().unwrap();
             for (image, bits) in data.chunks(d).zip(&got.bits_per_dim) {
                 let squares: f64 = image.iter().map(|&v| f64::from(v).powi(2)).sum();
@@ -257,7 +257,7 @@ fn an_image_by_the_ode_does_not_depend_on_its_batch() {
                 .zip(&images)
                 .for_each(|(z, i)| z.iter_mut().for_each(|v| *v *= (1 + 3 * i.image) as f32));
             let tolerance = Tolerance::new(tolerance, tolerance).unwrap();
-            let options = FlowOptions { t_eps: 1e-3, tolerance, norm };
+            let options = FlowOptions { t_eps: 1e-3, tolerance, norm, method: &RK45 };
             decode(&mut ode, &z, options, false, &mut |_| true).unwrap().unwrap()
         };
         let bits = |x: &[f32]| -> Vec<u32> { x.iter().map(|v| v.to_bits()).collect() };
@@ -277,32 +277,54 @@ fn an_image_by_the_ode_does_not_depend_on_its_batch() {
     }
 }
 
+/// The flow of data N(0, s²) is known: x scales with the standard deviation of x_t. Every adaptive method follows it, those with
+/// fewer slopes too.
+#[test]
+fn adaptive_methods_follow_the_flow() {
+    const S2: f32 = 0.25;
+    let Some(gpu) = harness::device() else { return };
+    let (sde, tolerance) = (&sdes(1000)[1], Tolerance::new(1e-6, 1e-6).unwrap());
+    let (time, t_eps) = (TimeConditioning::Continuous, 1e-3);
+    let score = FlowScore { variance: [S2, 0.0, 1.0 - S2] };
+    let draft = OdeDraft::new(gpu, &score, [2, 4, 4, 1], false, Choice::Written).unwrap();
+    let mut ode = draft.build(gpu, Resources::new(), sde, time).unwrap();
+    let z: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 8.0).collect();
+    let data = GaussianData { mean: 0.0, variance: S2.into() };
+    let variance = |t| data.marginal(sde.marginal_prob(t)).variance;
+    let grows = (variance(t_eps) / variance(1.0)).sqrt();
+    for method in [&RK45, &BOSH3, &TSIT5] {
+        let options = FlowOptions { t_eps, tolerance, norm: Norm::Image, method };
+        let end = decode(&mut ode, &z, options, false, &mut |_| true).unwrap().unwrap();
+        for (z, x) in z.iter().zip(end.x) {
+            let exact = f64::from(*z) * grows;
+            assert!((f64::from(x) - exact).abs() < 1e-3, "{}: {x} {exact}", method.name);
+        }
+    }
+    const NONE: &[f64] = &[];
+    const LARGE: Tableau =
+        Tableau { name: "large", a: &[NONE; 8], b: &[0.125; 8], c: &[0.0; 8], e: &[0.0; 9], ..RK45 };
+    let options = FlowOptions { t_eps, tolerance, norm: Norm::Image, method: &LARGE };
+    let error = decode(&mut ode, &z, options, false, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("9 slopes"), "{error}");
+}
+
 #[test]
 fn few_step_solvers_have_the_moments_of_their_recursion() {
     for (s, sde) in sdes(1000).into_iter().enumerate() {
-        let solvers = [
-            Solver::Heun,
-            Solver::DpmSolverPlusPlus2M { eta: 0.0 },
-            Solver::DpmSolverPlusPlus2M { eta: 1.0 },
-            Solver::Ddim { eta: 0.0 },
-            Solver::Ddim { eta: 1.0 },
+        let (sde_, time) = (sde.as_ref(), TimeConditioning::Continuous);
+        let tables = [
+            ("heun", Heun::steps(12).table(sde_, time)),
+            ("dpmpp, the flow", DpmSolverPp::steps(12).eta(0.0).clip(None).table(sde_, time)),
+            ("dpmpp", DpmSolverPp::steps(12).clip(None).table(sde_, time)),
+            ("ddim", Ddim::steps(12).clip(None).table(sde_, time)),
+            ("ddim, ancestral", Ddim::steps(12).eta(1.0).clip(None).table(sde_, time)),
         ];
-        for (k, solver) in solvers.into_iter().enumerate() {
-            let options = FewStepOptions {
-                sde: sde.as_ref(),
-                time: TimeConditioning::Continuous,
-                solver,
-                spacing: Spacing::LogNoise,
-                steps: 12,
-                t_eps: sde.default_t_eps(),
-                denoise: true,
-                clip: None,
-            };
-            let table = few_step(&options).unwrap();
+        for (k, (solver, table)) in tables.into_iter().enumerate() {
+            let table = table.unwrap();
             let expected = table.moments(sde.as_ref(), DATA, Moments::prior(table.prior_std));
             let score = GaussianScore::new(table.rows.iter().map(|r| sde.marginal_prob(r.t)));
             let Some(samples) = samples(&score, Method::Solver(&table), (s * 10 + k) as u64) else { return };
-            assert_moments(&format!("{} {solver:?}", sde.name()), &samples, expected);
+            assert_moments(&format!("{} {solver}", sde.name()), &samples, expected);
         }
     }
 }

@@ -5,7 +5,8 @@ use langevin::likelihood::likelihood;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::flow::FlowOptions;
 use langevin::sampling::ode::OdeDraft;
-use langevin::sampling::rk45::Tolerance;
+use langevin::sampling::runge_kutta::Tolerance;
+use langevin::sampling::solvers::RK45;
 use langevin::score::ModelScore;
 use langevin::sde::TimeConditioning;
 
@@ -54,7 +55,7 @@ pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     }
     ode.set(&image(&data)).map_err(problem)?;
     // The authors' error norm is the batch's.
-    let options = FlowOptions { t_eps: eps, tolerance, norm: Norm::Batch };
+    let options = FlowOptions { t_eps: eps, tolerance, norm: Norm::Batch, method: &RK45 };
     let result = likelihood(&mut ode, options, run.centered, &mut |_| true).map_err(problem)?;
     let result = result.ok_or("stopped")?;
     let each = |values: Vec<f64>| Tensor::new([values.len()], values);

@@ -23,7 +23,7 @@ mod models;
 mod network;
 mod ops;
 mod optimizer;
-mod rk45;
+mod runge_kutta;
 mod samplers;
 mod sde;
 mod spatial;

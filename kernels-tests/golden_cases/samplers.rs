@@ -11,7 +11,8 @@ use langevin::sampling::draws::Draws;
 use langevin::sampling::flow::{FlowOptions, decode};
 use langevin::sampling::ode::OdeDraft;
 use langevin::sampling::pc::{Constraint, PcSetting, PcStep, draws_per_step};
-use langevin::sampling::rk45::Tolerance;
+use langevin::sampling::runge_kutta::Tolerance;
+use langevin::sampling::solvers::RK45;
 use langevin::score::{ModelScore, NetworkModel};
 use langevin::sde::{self, Sde, TimeConditioning};
 
@@ -20,7 +21,7 @@ use crate::check::{self, Outputs, Report};
 use crate::context::Context;
 use crate::fields::Fields;
 use crate::network::{Loaded, problem};
-use crate::rk45;
+use crate::runge_kutta;
 
 const TO_NHWC: [usize; 4] = [0, 2, 3, 1];
 const STACK_TO_NHWC: [usize; 5] = [0, 1, 3, 4, 2];
@@ -29,7 +30,7 @@ const STACK_TO_NCHW: [usize; 5] = [0, 1, 4, 2, 3];
 /// Runs a case of `samplers/`: `config.kind` names the sampler; the ODE solver alone has no `config`.
 pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     if case.optional_key("runs").is_some() {
-        return rk45::run(case);
+        return runge_kutta::run(case);
     }
     let config = case.config()?;
     let run = Sampling::new(case, context, &config)?;
@@ -216,7 +217,7 @@ impl<'a> Sampling<'a> {
         let tolerance = Tolerance::new(config.f64("rtol")?, config.f64("atol")?).map_err(problem)?;
         let eps = config.f64("eps")?;
         // The authors' error norm is the batch's.
-        let options = FlowOptions { t_eps: eps, tolerance, norm: Norm::Batch };
+        let options = FlowOptions { t_eps: eps, tolerance, norm: Norm::Batch, method: &RK45 };
         let z = self.case.tensor("in.z")?.permute(&TO_NHWC).to_f32();
         let flowed =
             decode(&mut ode, &z, options, config.bool("denoise")?, &mut |_| true).map_err(problem)?;

@@ -24,7 +24,7 @@ mod pool;
 mod reciprocal;
 mod reduce;
 mod resample;
-mod rk45;
+mod runge_kutta;
 mod sampler_step;
 mod softmax;
 mod upfirdn2d;

@@ -125,8 +125,8 @@ mod tests {
     use crate::ops::elementwise::{add, copy_as, mul, scale};
     use crate::ops::lookup::Table;
     use crate::ops::reciprocal::reciprocal;
-    use crate::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
     use crate::sampling::run::{ImageSeed, Method, SamplerDraft};
+    use crate::sampling::solvers::Heun;
     use crate::sde::{TimeConditioning, Ve};
 
     const PIXELS: usize = 4;
@@ -196,17 +196,7 @@ mod tests {
     fn samples_fall_on_the_side_of_their_class() {
         let gpu = Gpu::open(&Options::default()).unwrap();
         let ve = Ve::new(0.01, 10.0, 100).unwrap();
-        let table = few_step(&FewStepOptions {
-            sde: &ve,
-            time: TimeConditioning::Continuous,
-            solver: Solver::Heun,
-            spacing: Spacing::LogNoise,
-            steps: 20,
-            t_eps: 1e-5,
-            denoise: true,
-            clip: None,
-        })
-        .unwrap();
+        let table = Heun::steps(20).table(&ve, TimeConditioning::Continuous).unwrap();
         let n = 16;
         let images: Vec<ImageSeed> = (0..n as u64).map(|seed| ImageSeed { seed, image: 0 }).collect();
         let mut means = Vec::new();

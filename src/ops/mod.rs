@@ -28,7 +28,7 @@ pub mod pool;
 pub mod reciprocal;
 pub mod reduce;
 pub mod resample;
-pub mod rk45;
+pub mod runge_kutta;
 pub mod sampler_step;
 pub mod softmax;
 pub mod upfirdn2d;

@@ -23,6 +23,15 @@ pub enum Norm {
     Batch,
 }
 
+impl std::fmt::Display for Norm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Image => "image",
+            Self::Batch => "batch",
+        })
+    }
+}
+
 fn check(graph: &Graph, table: Table, last_column: usize, values: &[Value]) -> Result<()> {
     table.check(graph, NAME, last_column, graph.shape(values[0])[0])?;
     for &v in &values[1..] {

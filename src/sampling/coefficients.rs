@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::error::nearest;
 use crate::sde::{LinearStep, Marginal, Sde, TimeConditioning, time_grid};
 use crate::{Error, Result};
 
@@ -93,9 +94,7 @@ impl FromStr for Predictor {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        let problem = "the predictors are euler_maruyama, reverse_diffusion, ancestral_sampling and none";
-        let known = PREDICTORS.iter().find(|(n, _)| n.eq_ignore_ascii_case(s));
-        known.map(|(_, p)| *p).ok_or_else(|| Error::invalid("sampling.predictor", s, problem))
+        named(&PREDICTORS, "predictor", s)
     }
 }
 
@@ -103,11 +102,18 @@ impl FromStr for Corrector {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        let known = CORRECTORS.iter().find(|(n, _)| n.eq_ignore_ascii_case(s));
-        known.map(|(_, c)| *c).ok_or_else(|| {
-            Error::invalid("sampling.corrector", s, "the correctors are langevin, ald and none")
-        })
+        named(&CORRECTORS, "corrector", s)
     }
+}
+
+/// What `name` stands for, in any case.
+fn named<T: Copy>(known: &[(&str, T)], kind: &'static str, name: &str) -> Result<T> {
+    let found = known.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| *value).ok_or_else(|| Error::UnknownName {
+        kind,
+        name: name.to_owned(),
+        nearest: nearest(name, known.iter().map(|(n, _)| *n)),
+    })
 }
 
 /// What predictor-corrector sampling is asked to do.

@@ -1,58 +1,16 @@
-//! Solvers of the probability-flow ODE that need tens of evaluations: Heun, DPM-Solver++(2M), and DDIM with noise.
+//! What solvers of tens of evaluations share: the times at which they ask the network, and the table of their updates.
 //!
 //! All of them see an SDE through α(t) and σ(t), the mean factor and standard deviation of p(x_t | x_0), and so work
 //! for VE, VP and sub-VP alike. With r = σ/α the flow is d(x/α)/dr = ε, where ε = −σ·score.
-//! One evaluation of the network and one linear update make a row, whatever the solver.
-
-use std::fmt;
-use std::str::FromStr;
+//! One evaluation of the network and one linear update make a row, whatever the solver. The solvers are in
+//! [`solvers`](super::solvers), a file each.
 
 use super::coefficients::check_time;
 use crate::sde::{Marginal, Sde, TimeConditioning, linspace};
 use crate::{Error, Result};
 
-/// The solvers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Solver {
-    /// Heun's method: Algorithm 1 of Karras et al. 2022 for x/α as a function of r, where their σ(t) = t, s(t) = 1.
-    /// Order 2, two evaluations a step.
-    Heun,
-    /// DPM-Solver++(2M), the multistep solver of order 2 of Lu et al. 2022 (Algorithm 2). One evaluation a step. `eta` adds noise: 0 is
-    /// the flow, 1 their SDE-DPM-Solver++(2M), which forgets the network's earlier errors.
-    DpmSolverPlusPlus2M {
-        /// From 0 to 1.
-        eta: f64,
-    },
-    /// DDIM (Song, Meng and Ermon 2021, equation 12). Order 1; `eta` scales the noise: 0 is the flow, 1 is ancestral.
-    Ddim {
-        /// From 0 to 1.
-        eta: f64,
-    },
-}
-
-impl FromStr for Solver {
-    type Err = Error;
-
-    /// `heun`, `dpmpp` or `ddim`, without noise.
-    fn from_str(s: &str) -> Result<Self> {
-        match s {
-            "heun" => Ok(Self::Heun),
-            "dpmpp" => Ok(Self::DpmSolverPlusPlus2M { eta: 0.0 }),
-            "ddim" => Ok(Self::Ddim { eta: 0.0 }),
-            _ => Err(Error::invalid("sampler", s, "the few-step solvers are heun, dpmpp and ddim")),
-        }
-    }
-}
-
-impl fmt::Display for Solver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Heun => "heun",
-            Self::DpmSolverPlusPlus2M { .. } => "dpmpp",
-            Self::Ddim { .. } => "ddim",
-        })
-    }
-}
+/// Steps of a few-step solver where nothing else is said.
+pub const STEPS: usize = 20;
 
 /// Where the times of the grid lie between 1 and t_eps.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,27 +26,49 @@ pub enum Spacing {
     },
 }
 
-/// What a few-step solver is asked to do.
-#[derive(Debug, Clone, Copy)]
-pub struct FewStepOptions<'a> {
-    /// The SDE. Its N plays no part.
-    pub sde: &'a dyn Sde,
-    /// How the model was trained. Times are moved onto the levels of a discretely trained one.
-    pub time: TimeConditioning,
-    /// The solver.
-    pub solver: Solver,
-    /// Where the times lie.
-    pub spacing: Spacing,
-    /// The number of steps.
+/// The times at which a few-step solver asks the network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Grid {
     pub steps: usize,
-    /// The last time at which the network is asked.
-    pub t_eps: f64,
+    pub spacing: Spacing,
+    /// The last time at which the network is asked; that of the SDE where there is none.
+    pub t_eps: Option<f64>,
     /// The last step goes from t_eps to no noise at all: its result is the prediction of x_0.
     pub denoise: bool,
-    /// Clamps every prediction of x_0 to ± this, where the data are known to lie; [`Solver::Heun`] makes none. At t = 1 the prediction
-    /// magnifies the network's error by σ/α, so that without a clamp few steps of a young model run away.
-    pub clip: Option<f64>,
 }
+
+impl Grid {
+    pub(super) const fn new(steps: usize) -> Self {
+        Self { steps, spacing: Spacing::LogNoise, t_eps: None, denoise: true }
+    }
+}
+
+/// Methods by which a solver with a field `grid` is told where its times lie.
+macro_rules! grid_options {
+    () => {
+        /// Where the times lie: [`Spacing::LogNoise`](crate::sampling::few_step::Spacing) unless told otherwise.
+        #[must_use]
+        pub fn spacing(mut self, spacing: $crate::sampling::few_step::Spacing) -> Self {
+            self.grid.spacing = spacing;
+            self
+        }
+
+        /// The last time at which the network is asked, between 0 and 1: that of the SDE unless told otherwise.
+        #[must_use]
+        pub fn t_eps(mut self, t_eps: f64) -> Self {
+            self.grid.t_eps = Some(t_eps);
+            self
+        }
+
+        /// Whether the last step goes to no noise at all, so that its result is the prediction of x_0; it does unless told otherwise.
+        #[must_use]
+        pub fn denoise(mut self, denoise: bool) -> Self {
+            self.grid.denoise = denoise;
+            self
+        }
+    };
+}
+pub(super) use grid_options;
 
 /// One evaluation and update:
 ///
@@ -105,7 +85,7 @@ pub struct SolverRow {
     pub argument: f64,
     /// The standard deviation of p(x_t | x_0), which a guiding classifier is told.
     pub std: f64,
-    /// What the raw output is multiplied by: the result is the score for the solvers of this file, and the
+    /// What the raw output is multiplied by: the result is the score for solvers of an SDE, and the
     /// prediction as the model was trained to give it for diffusers' schedulers.
     pub output_scale: f64,
     /// The factor of x in k.
@@ -170,66 +150,13 @@ impl SolverTable {
     }
 }
 
-/// The table for `o`. Fails where an option is out of range.
-pub fn few_step(o: &FewStepOptions) -> Result<SolverTable> {
-    check_time(o.sde, o.time)?;
-    if o.steps == 0 || o.steps > 1_000_000 {
-        return Err(Error::invalid("sampling.steps", o.steps, "a solver takes 1 to 1000000 steps"));
-    }
-    if !(o.t_eps > 0.0 && o.t_eps < 1.0) {
-        return Err(Error::invalid("t_eps", o.t_eps, "sampling ends at a time between 0 and 1"));
-    }
-    if let Solver::Ddim { eta } | Solver::DpmSolverPlusPlus2M { eta } = o.solver
-        && !(0.0..=1.0).contains(&eta)
-    {
-        return Err(Error::invalid(
-            "eta",
-            eta,
-            "it lies between 0, no noise, and 1, as much as the SDE adds",
-        ));
-    }
-    if let Some(clip) = o.clip
-        && !(clip > 0.0 && clip.is_finite())
-    {
-        return Err(Error::invalid("clip", clip, "data lie within a finite range above 0"));
-    }
-    let times = times(o)?;
-    let mut nodes: Vec<Node> = times.iter().map(|&t| Node::new(t, o.sde.marginal_prob(t))).collect();
-    if o.denoise {
-        nodes.push(Node::new(0.0, Marginal { mean: 1.0, std: 0.0 }));
-    }
-    let mut rows = vec![];
-    let mut before: Option<f64> = None;
-    for pair in nodes.windows(2) {
-        let (s, t) = (pair[0], pair[1]);
-        match o.solver {
-            Solver::Ddim { eta } => rows.push(ddim_row(o, s, t, eta)),
-            Solver::DpmSolverPlusPlus2M { eta } => {
-                // The step to no noise is infinite in λ; its limit is the prediction of x_0, without a second order.
-                let h = (s.ratio / t.ratio).ln();
-                rows.push(dpm_row(o, s, t, before.map(|last| last / h), eta));
-                before = Some(h);
-            }
-            Solver::Heun => {
-                rows.push(heun_first_row(o, s, t));
-                if t.ratio > 0.0 {
-                    rows.push(heun_second_row(o, s, t));
-                }
-            }
-        }
-    }
-    // k is the score in Heun's rows.
-    let clip = o.clip.filter(|_| o.solver != Solver::Heun);
-    SolverTable { rows, prior_std: o.sde.prior_std(), clip }.checked(&o.solver.to_string())
-}
-
 /// A time of the grid with α, σ and r = σ/α there.
 #[derive(Debug, Clone, Copy)]
-struct Node {
-    t: f64,
-    mean: f64,
-    std: f64,
-    ratio: f64,
+pub(super) struct Node {
+    pub t: f64,
+    pub mean: f64,
+    pub std: f64,
+    pub ratio: f64,
 }
 
 impl Node {
@@ -238,47 +165,87 @@ impl Node {
     }
 }
 
-/// The times at which the network is asked, from 1 down, without repetitions.
-fn times(o: &FewStepOptions) -> Result<Vec<f64>> {
-    let n = o.steps + usize::from(!o.denoise);
-    let ratio = |t| {
-        let m = o.sde.marginal_prob(t);
-        m.std / m.mean
-    };
-    let even = |f: &dyn Fn(f64) -> f64, back: &dyn Fn(f64) -> f64| -> Vec<f64> {
-        let values = linspace(f(ratio(1.0)), f(ratio(o.t_eps)), n);
-        values.into_iter().map(|v| o.sde.time_of_noise(back(v))).collect()
-    };
-    let mut times = match o.spacing {
-        Spacing::Time => linspace(1.0, o.t_eps, n),
-        Spacing::LogNoise => even(&f64::ln, &f64::exp),
-        Spacing::Power { rho } if rho.is_finite() && rho > 0.0 => {
-            even(&|r| r.powf(1.0 / rho), &|r| r.powf(rho))
+impl Grid {
+    /// The times of a run, from 1 down; a last one without noise where the last step denoises. Fails where an option is out of range.
+    pub(super) fn nodes(&self, sde: &dyn Sde, time: TimeConditioning) -> Result<Vec<Node>> {
+        check_time(sde, time)?;
+        if self.steps == 0 || self.steps > 1_000_000 {
+            return Err(Error::invalid("sampling.steps", self.steps, "a solver takes 1 to 1000000 steps"));
         }
-        Spacing::Power { rho } => {
-            return Err(Error::invalid("rho", rho, "the spacing needs a finite rho above 0"));
+        let t_eps = self.t_eps.unwrap_or_else(|| sde.default_t_eps());
+        if !(t_eps > 0.0 && t_eps < 1.0) {
+            return Err(Error::invalid("t_eps", t_eps, "sampling ends at a time between 0 and 1"));
         }
-    };
-    // The inverse is exact but for rounding; the ends are what was asked for.
-    times[0] = 1.0;
-    if n > 1 {
-        times[n - 1] = o.t_eps;
+        let times = self.times(sde, time, t_eps)?;
+        let mut nodes: Vec<Node> = times.iter().map(|&t| Node::new(t, sde.marginal_prob(t))).collect();
+        if self.denoise {
+            nodes.push(Node::new(0.0, Marginal { mean: 1.0, std: 0.0 }));
+        }
+        Ok(nodes)
     }
-    if let TimeConditioning::Discrete { levels } = o.time {
-        let last = levels.max(2) - 1;
-        // Level 0 of VP has no noise in continuous time, and a solver divides by it.
-        let lowest = usize::from(o.sde.marginal_prob(0.0).std == 0.0);
-        for t in &mut times {
-            *t = ((*t * last as f64).round() as usize).max(lowest) as f64 / last as f64;
+
+    /// The times at which the network is asked, from 1 down, without repetitions.
+    fn times(&self, sde: &dyn Sde, time: TimeConditioning, t_eps: f64) -> Result<Vec<f64>> {
+        let n = self.steps + usize::from(!self.denoise);
+        let ratio = |t| {
+            let m = sde.marginal_prob(t);
+            m.std / m.mean
+        };
+        let even = |f: &dyn Fn(f64) -> f64, back: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            let values = linspace(f(ratio(1.0)), f(ratio(t_eps)), n);
+            values.into_iter().map(|v| sde.time_of_noise(back(v))).collect()
+        };
+        let mut times = match self.spacing {
+            Spacing::Time => linspace(1.0, t_eps, n),
+            Spacing::LogNoise => even(&f64::ln, &f64::exp),
+            Spacing::Power { rho } if rho.is_finite() && rho > 0.0 => {
+                even(&|r| r.powf(1.0 / rho), &|r| r.powf(rho))
+            }
+            Spacing::Power { rho } => {
+                return Err(Error::invalid("rho", rho, "the spacing needs a finite rho above 0"));
+            }
+        };
+        // The inverse is exact but for rounding; the ends are what was asked for.
+        times[0] = 1.0;
+        if n > 1 {
+            times[n - 1] = t_eps;
         }
-        times.dedup();
+        if let TimeConditioning::Discrete { levels } = time {
+            let last = levels.max(2) - 1;
+            // Level 0 of VP has no noise in continuous time, and a solver divides by it.
+            let lowest = usize::from(sde.marginal_prob(0.0).std == 0.0);
+            for t in &mut times {
+                *t = ((*t * last as f64).round() as usize).max(lowest) as f64 / last as f64;
+            }
+            times.dedup();
+        }
+        Ok(times)
     }
-    Ok(times)
+}
+
+/// Fails unless eta lies in 0 ..= 1.
+pub(super) fn check_eta(eta: f64) -> Result<()> {
+    match (0.0..=1.0).contains(&eta) {
+        true => Ok(()),
+        false => {
+            Err(Error::invalid("eta", eta, "it lies between 0, no noise, and 1, as much as the SDE adds"))
+        }
+    }
+}
+
+/// Fails unless the clamp of predictions is a finite number above 0.
+pub(super) fn check_clip(clip: Option<f64>) -> Result<()> {
+    match clip {
+        Some(clip) if !(clip > 0.0 && clip.is_finite()) => {
+            Err(Error::invalid("clip", clip, "data lie within a finite range above 0"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A row that keeps the prediction of x_0 = (x + σ² score)/α and otherwise does nothing.
-fn row(o: &FewStepOptions, s: Node) -> SolverRow {
-    let c = o.sde.conditioning(s.t, o.time);
+pub(super) fn row(sde: &dyn Sde, time: TimeConditioning, s: Node) -> SolverRow {
+    let c = sde.conditioning(s.t, time);
     SolverRow {
         t: s.t,
         argument: c.argument,
@@ -296,66 +263,19 @@ fn row(o: &FewStepOptions, s: Node) -> SolverRow {
     }
 }
 
-/// x_t = α_t x̂_0 + √(σ_t² − τ²) ε + τ z, where τ is η times the standard deviation of q(x_t | x_s, x_0).
-fn ddim_row(o: &FewStepOptions, s: Node, t: Node, eta: f64) -> SolverRow {
-    // q(x_s | x_t) has variance σ_s² − (α_s/α_t)² σ_t², written without cancellation.
-    let gap = s.std.powi(2) * (1.0 - t.ratio / s.ratio) * (1.0 + t.ratio / s.ratio);
-    let tau = eta * t.std / s.std * gap.sqrt();
-    let direction = (t.std.powi(2) - tau * tau).max(0.0).sqrt();
-    SolverRow { kept: t.mean, output: -s.std * direction, noise: tau, draws: eta > 0.0, ..row(o, s) }
-}
-
-/// x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t √(1 − e^{−2ηh}) z with D = x̂_0 + (x̂_0 − x̂_0 before)/(2r), where
-/// r = h before / h and e^{−h} = r_t/r_s.
-fn dpm_row(o: &FewStepOptions, s: Node, t: Node, r: Option<f64>, eta: f64) -> SolverRow {
-    let shrink = t.ratio / s.ratio;
-    let gain = t.mean * (1.0 - shrink.powf(1.0 + eta));
-    let half = r.map_or(0.0, |r| if r > 0.0 { 0.5 / r } else { 0.0 });
-    SolverRow {
-        x: t.std / s.std * shrink.powf(eta),
-        kept: gain * (1.0 + half),
-        kept_before: -gain * half,
-        noise: t.std * (1.0 - shrink.powf(2.0 * eta)).sqrt(),
-        draws: eta > 0.0,
-        ..row(o, s)
-    }
-}
-
-/// The Euler step x_t = (α_t/α_s) x + α_t (r_t − r_s) ε_s, which is DDIM's; k is the score.
-fn heun_first_row(o: &FewStepOptions, s: Node, t: Node) -> SolverRow {
-    SolverRow {
-        kept_x: 0.0,
-        kept_output: 1.0,
-        x: t.mean / s.mean,
-        output: -t.mean * (t.ratio - s.ratio) * s.std,
-        ends_step: t.ratio == 0.0,
-        ..row(o, s)
-    }
-}
-
-/// Replaces half of the Euler step's ε_s by ε_t: x_t = x + α_t (r_t − r_s)(ε_t − ε_s)/2.
-fn heun_second_row(o: &FewStepOptions, s: Node, t: Node) -> SolverRow {
-    let half = 0.5 * t.mean * (t.ratio - s.ratio);
-    SolverRow {
-        kept_x: 0.0,
-        kept_output: 1.0,
-        x: 1.0,
-        output: -half * t.std,
-        kept_before: half * s.std,
-        ..row(o, t)
-    }
-}
-
+/// What the tests of every solver measure.
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::sampling::moments::{GaussianData, Moments};
     use crate::sde::{SubVp, Ve, Vp};
 
-    const DPM: Solver = Solver::DpmSolverPlusPlus2M { eta: 0.0 };
-    const DATA: GaussianData = GaussianData { mean: 0.3, variance: 0.25 };
+    pub const DATA: GaussianData = GaussianData { mean: 0.3, variance: 0.25 };
+    pub const SPACINGS: [Spacing; 3] = [Spacing::LogNoise, Spacing::Time, Spacing::Power { rho: 7.0 }];
+    /// Where the flow of [`assert_order`] ends.
+    pub const T_EPS: f64 = 1e-2;
 
-    fn sdes() -> [Box<dyn Sde>; 3] {
+    pub fn sdes() -> [Box<dyn Sde>; 3] {
         [
             Box::new(Ve::new(0.01, 50.0, 1000).unwrap()),
             Box::new(Vp::new(0.1, 20.0, 1000).unwrap()),
@@ -363,127 +283,78 @@ mod tests {
         ]
     }
 
-    fn options(sde: &dyn Sde, solver: Solver, steps: usize) -> FewStepOptions<'_> {
-        FewStepOptions {
-            sde,
-            time: TimeConditioning::Continuous,
-            solver,
-            spacing: Spacing::LogNoise,
-            steps,
-            t_eps: 1e-2,
-            denoise: false,
-            clip: None,
-        }
-    }
-
     /// Where the flow takes one point: x − αμ scales with the standard deviation of x_t.
-    fn exact(sde: &dyn Sde, x: f64, t_eps: f64) -> f64 {
-        let (from, to) = (DATA.marginal(sde.marginal_prob(1.0)), DATA.marginal(sde.marginal_prob(t_eps)));
+    fn exact(sde: &dyn Sde, x: f64) -> f64 {
+        let (from, to) = (DATA.marginal(sde.marginal_prob(1.0)), DATA.marginal(sde.marginal_prob(T_EPS)));
         to.mean + (x - from.mean) * (to.variance / from.variance).sqrt()
     }
 
-    fn error(o: &FewStepOptions) -> f64 {
-        let x = 1.7 * o.sde.prior_std();
-        let end = few_step(o).unwrap().moments(o.sde, DATA, Moments { mean: x, variance: 0.0 });
-        assert!(end.variance < 1e-20);
-        (end.mean - exact(o.sde, x, o.t_eps)).abs()
-    }
-
-    #[test]
-    fn observed_orders() {
-        let solvers = [(Solver::Heun, 2.0), (DPM, 2.0), (Solver::Ddim { eta: 0.0 }, 1.0)];
+    /// Fails unless the error at t = [`T_EPS`] falls with the number of steps as a method of `order` does, on every SDE and spacing.
+    pub fn assert_order(order: f64, table: impl Fn(&dyn Sde, Spacing, usize) -> SolverTable) {
         for sde in sdes() {
-            for (solver, order) in solvers {
-                for spacing in [Spacing::LogNoise, Spacing::Time, Spacing::Power { rho: 7.0 }] {
-                    let at =
-                        |steps| error(&FewStepOptions { spacing, ..options(sde.as_ref(), solver, steps) });
-                    let observed = (at(2000) / at(8000)).log2() / 2.0;
-                    assert!(
-                        (observed - order).abs() < 0.2,
-                        "{} {solver} {spacing:?}: {observed}",
-                        sde.name()
-                    );
-                }
+            let sde = sde.as_ref();
+            for spacing in SPACINGS {
+                let x = 1.7 * sde.prior_std();
+                let error = |steps| {
+                    let start = Moments { mean: x, variance: 0.0 };
+                    let end = table(sde, spacing, steps).moments(sde, DATA, start);
+                    assert!(end.variance < 1e-20);
+                    (end.mean - exact(sde, x)).abs()
+                };
+                let observed = (error(2000) / error(8000)).log2() / 2.0;
+                assert!((observed - order).abs() < 0.2, "{} {spacing:?}: {observed}", sde.name());
             }
         }
     }
 
-    #[test]
-    fn solvers_with_noise_tend_to_the_data() {
-        let noisy = |eta| [Solver::Ddim { eta }, Solver::DpmSolverPlusPlus2M { eta }];
+    /// Fails unless many steps of a solver with noise lead from p_1 to the data's moments.
+    pub fn assert_tends_to_the_data(table: impl Fn(&dyn Sde) -> SolverTable) {
         for sde in sdes() {
-            for solver in [0.5, 1.0].into_iter().flat_map(noisy) {
-                let o = FewStepOptions { denoise: true, t_eps: 1e-4, ..options(sde.as_ref(), solver, 4000) };
-                let start = DATA.marginal(sde.marginal_prob(1.0));
-                let end = few_step(&o).unwrap().moments(sde.as_ref(), DATA, start);
-                assert!((end.mean - DATA.mean).abs() < 1e-3, "{} {solver:?}: {end:?}", sde.name());
-                assert!((end.variance - DATA.variance).abs() < 3e-3, "{} {solver:?}: {end:?}", sde.name());
-            }
+            let sde = sde.as_ref();
+            let start = DATA.marginal(sde.marginal_prob(1.0));
+            let end = table(sde).moments(sde, DATA, start);
+            assert!((end.mean - DATA.mean).abs() < 1e-3, "{}: {end:?}", sde.name());
+            assert!((end.variance - DATA.variance).abs() < 3e-3, "{}: {end:?}", sde.name());
         }
     }
 
-    /// On one data point the score is exact and the flow is straight in r: every solver lands on it in one step.
-    #[test]
-    fn one_data_point_is_reached_exactly() {
+    /// Fails unless one data point is reached exactly: its score is exact and the flow is straight in r.
+    pub fn assert_one_point_is_reached(table: impl Fn(&dyn Sde) -> SolverTable) {
         let point = GaussianData { mean: 0.3, variance: 0.0 };
         for sde in sdes() {
-            for solver in
-                [Solver::Heun, DPM, Solver::DpmSolverPlusPlus2M { eta: 0.7 }, Solver::Ddim { eta: 0.7 }]
-            {
-                for steps in [1, 3] {
-                    let o = FewStepOptions { denoise: true, ..options(sde.as_ref(), solver, steps) };
-                    let start = Moments { mean: 0.0, variance: sde.prior_std().powi(2) };
-                    let end = few_step(&o).unwrap().moments(sde.as_ref(), point, start);
-                    assert!((end.mean - 0.3).abs() < 1e-9 && end.variance < 1e-9, "{} {end:?}", sde.name());
-                }
-            }
+            let sde = sde.as_ref();
+            let start = Moments { mean: 0.0, variance: sde.prior_std().powi(2) };
+            let end = table(sde).moments(sde, point, start);
+            assert!((end.mean - 0.3).abs() < 1e-9 && end.variance < 1e-9, "{} {end:?}", sde.name());
         }
-    }
-
-    #[test]
-    fn evaluations() {
-        let vp = Vp::new(0.1, 20.0, 1000).unwrap();
-        let count = |solver, denoise| {
-            few_step(&FewStepOptions { denoise, ..options(&vp, solver, 10) }).unwrap().rows.len()
-        };
-        assert_eq!([count(Solver::Heun, true), count(Solver::Heun, false)], [19, 20]);
-        assert_eq!(count(DPM, true), 10);
-        assert_eq!(count(Solver::Ddim { eta: 0.0 }, false), 10);
     }
 
     #[test]
     fn discrete_models_are_asked_at_their_levels() {
         for sde in sdes() {
-            let o = FewStepOptions {
-                time: TimeConditioning::Discrete { levels: 100 },
-                spacing: Spacing::Power { rho: 7.0 },
-                t_eps: 1e-5,
-                ..options(sde.as_ref(), DPM, 30)
-            };
-            let table = few_step(&o).unwrap();
-            assert!(table.rows.len() > 10 && table.rows.len() <= 30);
-            assert!(table.rows.iter().all(|r| ((r.t * 99.0).round() - r.t * 99.0).abs() < 1e-9));
-            assert!(table.rows.windows(2).all(|w| w[0].t > w[1].t));
+            let grid = Grid { spacing: Spacing::Power { rho: 7.0 }, t_eps: Some(1e-5), ..Grid::new(30) };
+            let nodes = grid.nodes(sde.as_ref(), TimeConditioning::Discrete { levels: 100 }).unwrap();
+            let times: Vec<f64> = nodes[..nodes.len() - 1].iter().map(|node| node.t).collect();
+            assert!(times.len() > 10 && times.len() <= 30);
+            assert!(times.iter().all(|t| ((t * 99.0).round() - t * 99.0).abs() < 1e-9));
+            assert!(times.windows(2).all(|w| w[0] > w[1]));
         }
     }
 
     #[test]
     fn bad_options_are_refused() {
         let ve = Ve::new(0.01, 50.0, 10).unwrap();
-        let good = options(&ve, Solver::Heun, 10);
+        let good = Grid::new(10);
         for bad in [
-            FewStepOptions { steps: 0, ..good },
-            FewStepOptions { t_eps: 0.0, ..good },
-            FewStepOptions { t_eps: f64::NAN, ..good },
-            FewStepOptions { clip: Some(0.0), ..good },
-            FewStepOptions { spacing: Spacing::Power { rho: 0.0 }, ..good },
-            FewStepOptions { solver: Solver::Ddim { eta: 1.5 }, ..good },
-            FewStepOptions { solver: Solver::DpmSolverPlusPlus2M { eta: -0.1 }, ..good },
-            FewStepOptions { time: TimeConditioning::Discrete { levels: 0 }, ..good },
+            Grid { steps: 0, ..good },
+            Grid { t_eps: Some(0.0), ..good },
+            Grid { t_eps: Some(f64::NAN), ..good },
+            Grid { spacing: Spacing::Power { rho: 0.0 }, ..good },
         ] {
-            assert!(few_step(&bad).is_err(), "{bad:?}");
+            assert!(bad.nodes(&ve, TimeConditioning::Continuous).is_err(), "{bad:?}");
         }
-        assert_eq!("dpmpp".parse::<Solver>().unwrap(), DPM);
-        assert!("dpm".parse::<Solver>().is_err());
+        assert!(good.nodes(&ve, TimeConditioning::Discrete { levels: 0 }).is_err());
+        assert!(check_clip(Some(0.0)).is_err() && check_clip(None).is_ok());
+        assert!(check_eta(1.5).is_err() && check_eta(-0.1).is_err() && check_eta(1.0).is_ok());
     }
 }

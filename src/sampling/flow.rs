@@ -3,7 +3,7 @@
 
 use super::coefficients::ode_denoise;
 use super::ode::Ode;
-use super::rk45::{Tolerance, solve};
+use super::runge_kutta::{Tableau, Tolerance, solve};
 use crate::error::{Error, Result};
 use crate::ops::sampler_step::Norm;
 
@@ -12,10 +12,12 @@ use crate::ops::sampler_step::Norm;
 pub struct FlowOptions {
     /// The time near the data: 1e-5 in the authors' likelihood, [`Sde::default_t_eps`](crate::sde::Sde::default_t_eps) in their sampler.
     pub t_eps: f64,
-    /// Of RK45.
+    /// How large the error of a step may be.
     pub tolerance: Tolerance,
-    /// Over what RK45 takes its error: each image, which then has steps of its own, or the batch as in the authors' code.
+    /// Over what the error is taken: each image, which then has steps of its own, or the batch as in the authors' code.
     pub norm: Norm,
+    /// The method: [`RK45`](super::solvers::ode::RK45) in the authors' code.
+    pub method: &'static Tableau,
 }
 
 /// What a flow led to, and what it took.
@@ -53,7 +55,7 @@ pub fn integrate(
         Toward::Noise => (options.t_eps, 1.0),
     };
     ode.set_norm(options.norm);
-    let report = solve(ode, from, to, options.tolerance, |t, ode| {
+    let report = solve(ode, options.method, from, to, options.tolerance, |t, ode| {
         stopped = !watch(t, ode)?;
         match stopped {
             true => Err(Error::invalid("the ODE", format!("t = {t}"), "it was told to stop here")),

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use super::coefficients::PcRow;
-use super::rk45::{A, B, C, E, OdeState, StartNorms, Step, Tolerance};
+use super::runge_kutta::{OdeState, StartNorms, Step, Tableau, Tolerance};
+use super::solvers::ode::RK45;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{
@@ -17,20 +18,22 @@ use crate::graph::{
 use crate::ops::elementwise::assign;
 use crate::ops::lookup::{Table, advance};
 use crate::ops::reduce::{dot_images, sum_squares_images};
-use crate::ops::rk45::{SLOPES, accept, ratio, stage, store};
+use crate::ops::runge_kutta::{accept, ratio, stage, store};
 use crate::ops::sampler_step::{Norm, linear};
 use crate::score::{At, ScoreFn};
 use crate::sde::{Sde, TimeConditioning};
 
-/// Columns of a stage: times, the drift's factors of x and score, the factors of the slopes, the index of the new slope.
-const DRIFT: usize = At::COLUMNS;
+/// Columns of a stage: times, the index of the new slope, the drift's factors of x and score, the factors of the slopes.
+const INDEX: usize = At::COLUMNS;
+const DRIFT: usize = INDEX + 1;
 const FACTORS: usize = DRIFT + 2;
-const INDEX: usize = FACTORS + SLOPES;
-const STAGE_COLUMNS: usize = INDEX + 1;
-/// Columns of a norm: factors of the slopes, factor of y, rtol, atol.
-const NORM_COLUMNS: usize = SLOPES + 3;
-/// The most stages in one replay: the six of an attempted step.
-const MOST_STAGES: usize = 6;
+/// Slopes that [`OdeDraft::new`] leaves room for.
+const SLOPES: usize = RK45.slopes();
+
+/// The columns of a stage, and of a norm: factors of the slopes, factor of y, rtol, atol.
+fn columns(slopes: usize) -> [usize; 2] {
+    [FACTORS + slopes, slopes + 3]
+}
 
 /// A tensor that is integrated: the state, or the change of log-density of each image.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +44,8 @@ struct Integrated {
 }
 
 impl Integrated {
-    fn new(graph: &mut Graph, name: &str, shape: &Shape) -> Self {
-        let stack: Vec<usize> = [SLOPES].iter().chain(shape.dims()).copied().collect();
+    fn new(graph: &mut Graph, name: &str, shape: &Shape, slopes: usize) -> Self {
+        let stack: Vec<usize> = [slopes].iter().chain(shape.dims()).copied().collect();
         Self {
             now: graph.state(name, shape.clone(), DType::F32),
             new: graph.state(&format!("new {name}"), shape.clone(), DType::F32),
@@ -72,9 +75,10 @@ pub struct OdeDraft {
     error: Side,
     accept: Side,
     shape: Shape,
+    slopes: usize,
 }
 
-/// The ODE on a device, as [`solve`](super::rk45::solve) takes it.
+/// The ODE on a device, as [`solve`](super::runge_kutta::solve) takes it.
 #[derive(Debug)]
 pub struct Ode {
     sde: Arc<dyn Sde>,
@@ -87,6 +91,7 @@ pub struct Ode {
     error: (Plan, Table, Vec<Value>),
     accept: (Plan, Table),
     shape: Shape,
+    slopes: usize,
     norm: Norm,
 }
 
@@ -101,7 +106,8 @@ impl Drafts for OdeDraft {
 }
 
 impl OdeDraft {
-    /// Traces the ODE for a state of `shape` (`n h w c`), with a probe for the divergence where `likelihood` is asked for.
+    /// Traces the ODE for a state of `shape` (`n h w c`), with a probe for the divergence where `likelihood` is asked for. It can be
+    /// solved by any method with no more slopes than RK45 has.
     ///
     /// # Errors
     /// [`Error::Shape`] from the model, [`Error::Limit`] when a tensor does not fit the device.
@@ -112,11 +118,27 @@ impl OdeDraft {
         likelihood: bool,
         choice: Choice,
     ) -> Result<Self> {
+        Self::with_slopes(gpu, score, shape, likelihood, choice, SLOPES)
+    }
+
+    /// The same with room for `slopes` (at least 2) of a method that has more than RK45.
+    ///
+    /// # Errors
+    /// As [`OdeDraft::new`].
+    pub fn with_slopes(
+        gpu: &Gpu,
+        score: &dyn ScoreFn,
+        shape: impl Into<Shape>,
+        likelihood: bool,
+        choice: Choice,
+        slopes: usize,
+    ) -> Result<Self> {
         let shape = shape.into();
         let n = shape[0];
+        let [stage_columns, norm_columns] = columns(slopes);
         let mut graph = Graph::new();
-        let table = Table::of_images(&mut graph, "stages", MOST_STAGES, n, STAGE_COLUMNS);
-        let y = Integrated::new(&mut graph, "x", &shape);
+        let table = Table::of_images(&mut graph, "stages", slopes - 1, n, stage_columns);
+        let y = Integrated::new(&mut graph, "x", &shape, slopes);
         let x = stage(&mut graph, table, y.now, y.slopes, FACTORS)?;
         let s = score.score(&mut graph, x, At { table, n })?;
         let (slope, _) = linear(&mut graph, table, x, s, None, [DRIFT, DRIFT + 1, DRIFT])?;
@@ -139,7 +161,7 @@ impl OdeDraft {
                     linear(&mut graph, table, squares, zero, None, [DRIFT, DRIFT + 1, DRIFT])?.0
                 }
             };
-            let logp = Integrated::new(&mut graph, "change of log-density", &[n].into());
+            let logp = Integrated::new(&mut graph, "change of log-density", &[n].into(), slopes);
             let value = stage(&mut graph, table, logp.now, logp.slopes, FACTORS)?;
             store(&mut graph, table, logp.slopes, divergence, INDEX)?;
             assign(&mut graph, logp.new, value)?;
@@ -151,7 +173,7 @@ impl OdeDraft {
         let device = gpu.capabilities();
         let options = DraftOptions { choice, ..DraftOptions::default() };
         let side = |against_new: bool| -> Result<Side> {
-            let (mut g, table, states) = side_graph(&shapes, NORM_COLUMNS);
+            let (mut g, table, states) = side_graph(&shapes, norm_columns, slopes);
             let mut sums = Vec::new();
             for s in &states {
                 let other = if against_new { s.new } else { s.now };
@@ -161,7 +183,7 @@ impl OdeDraft {
             Ok(Side { draft: Draft::new(&g, &sums, device, options.clone())?, table, states, sums })
         };
         let accept = {
-            let (mut g, table, states) = side_graph(&shapes, 1);
+            let (mut g, table, states) = side_graph(&shapes, 1, slopes);
             for s in &states {
                 accept(&mut g, table, s.now, s.new, s.slopes, 0)?;
             }
@@ -177,6 +199,7 @@ impl OdeDraft {
             error: side(true)?,
             accept,
             shape,
+            slopes,
         })
     }
 
@@ -218,15 +241,16 @@ impl OdeDraft {
             states: self.states.clone(),
             probe: self.probe,
             shape: self.shape.clone(),
+            slopes: self.slopes,
             norm: Norm::default(),
         })
     }
 }
 
-fn side_graph(shapes: &[Shape], columns: usize) -> (Graph, Table, Vec<Integrated>) {
+fn side_graph(shapes: &[Shape], columns: usize, slopes: usize) -> (Graph, Table, Vec<Integrated>) {
     let mut graph = Graph::new();
     let table = Table::of_images(&mut graph, "norms", 1, shapes[0][0], columns);
-    let states = shapes.iter().map(|shape| Integrated::new(&mut graph, "x", shape)).collect();
+    let states = shapes.iter().map(|shape| Integrated::new(&mut graph, "x", shape, slopes)).collect();
     (graph, table, states)
 }
 
@@ -317,29 +341,27 @@ impl Ode {
     }
 
     /// A row for one image and stage: slope number `index` at time `t`, from the state plus h times the `factors` of the slopes.
-    fn row(&self, t: f64, h: f64, index: usize, factors: &[f64]) -> [f32; STAGE_COLUMNS] {
+    fn row(&self, t: f64, h: f64, index: usize, factors: &[f64]) -> Vec<f32> {
         let asked = self.sde.conditioning(t, self.time);
         let flow = self.sde.reverse(true).sde(t);
-        let mut row = [0.0; STAGE_COLUMNS];
         let times = At::row(asked, self.sde.marginal_prob(t).std);
-        let values = times.into_iter().chain([flow.drift, flow.score]).map(|v| v as f32);
-        row.iter_mut().zip(values).for_each(|(to, v)| *to = v);
-        row[FACTORS..].iter_mut().zip(factors).for_each(|(to, f)| *to = (f * h) as f32);
-        row[INDEX] = index as f32;
+        let values = times.into_iter().chain([index as f64, flow.drift, flow.score]);
+        let mut row: Vec<f32> = values.chain(factors.iter().map(|f| f * h)).map(|v| v as f32).collect();
+        row.resize(columns(self.slopes)[0], 0.0);
         row
     }
 
     /// A row for each image, at `c` of its part's step.
-    fn rows(&self, steps: &[Step], c: f64, index: usize, factors: &[f64]) -> Vec<[f32; STAGE_COLUMNS]> {
+    fn rows(&self, steps: &[Step], c: f64, index: usize, factors: &[f64]) -> Vec<Vec<f32>> {
         // Where one step is for all, one row is.
         let rows: Vec<_> = steps.iter().map(|s| self.row(s.t + c * s.h, s.h, index, factors)).collect();
-        (0..self.shape[0]).map(|image| rows[image.min(rows.len() - 1)]).collect()
+        (0..self.shape[0]).map(|image| rows[image.min(rows.len() - 1)].clone()).collect()
     }
 
     /// Runs stages, each with a row for each image.
-    fn run(&mut self, stages: &[Vec<[f32; STAGE_COLUMNS]>]) -> Result<()> {
+    fn run(&mut self, stages: &[Vec<Vec<f32>>]) -> Result<()> {
         let mut data: Vec<f32> = stages.iter().flatten().flatten().copied().collect();
-        data.resize(MOST_STAGES * self.shape[0] * STAGE_COLUMNS, 0.0);
+        data.resize((self.slopes - 1) * self.shape[0] * columns(self.slopes)[0], 0.0);
         self.stages.write(self.table.rows, &data)?;
         self.stages.write_u32(self.table.counter, &[0])?;
         self.stages.replay(stages.len())
@@ -359,15 +381,11 @@ impl Ode {
             Against::Itself => &mut self.start,
             Against::New => &mut self.error,
         };
-        let mut rows = Vec::with_capacity(n * NORM_COLUMNS);
+        let mut rows = Vec::with_capacity(n * columns(self.slopes)[1]);
         for image in 0..n {
             let h = h[image.min(h.len() - 1)];
-            let mut row = [0.0_f32; NORM_COLUMNS];
-            row.iter_mut().zip(factors).for_each(|(to, f)| *to = (f * h) as f32);
-            row[SLOPES] = of_y as f32;
-            row[SLOPES + 1] = tolerance.rtol as f32;
-            row[SLOPES + 2] = tolerance.atol as f32;
-            rows.extend(row);
+            let factors = factors.iter().map(|f| f * h).chain(std::iter::repeat(0.0)).take(self.slopes);
+            rows.extend(factors.chain([of_y, tolerance.rtol, tolerance.atol]).map(|v| v as f32));
         }
         plan.write(table.rows, &rows)?;
         plan.run()?;
@@ -414,12 +432,22 @@ impl OdeState for Ode {
         self.norms(Against::Itself, &[1.0], &[-1.0, 1.0], 0.0, tolerance)
     }
 
-    fn attempt(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
-        let mut rows: Vec<_> = (1..6).map(|i| self.rows(steps, C[i], i, &A[i])).collect();
-        rows.push(self.rows(steps, 1.0, SLOPES - 1, &B));
+    fn attempt(&mut self, method: &Tableau, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+        if method.slopes() > self.slopes {
+            let problem = format!("its {} slopes have no room in an ODE of {}", method.slopes(), self.slopes);
+            return Err(Error::invalid("method", method.name, problem));
+        }
+        let stages = method.c.iter().zip(method.a).enumerate().skip(1);
+        let mut rows: Vec<_> = stages.map(|(i, (c, a))| self.rows(steps, *c, i, a)).collect();
+        // The slope at the end is the last of the stack, however few the method has.
+        rows.push(self.rows(steps, 1.0, self.slopes - 1, method.b));
         self.run(&rows)?;
         let h: Vec<f64> = steps.iter().map(|step| step.h).collect();
-        self.norms(Against::New, &h, &E, 0.0, tolerance)
+        let (stages, last) = method.e.split_at(method.evaluations());
+        let mut error = stages.to_vec();
+        error.resize(self.slopes - 1, 0.0);
+        error.extend(last);
+        self.norms(Against::New, &h, &error, 0.0, tolerance)
     }
 
     fn accept(&mut self, parts: &[bool]) -> Result<()> {

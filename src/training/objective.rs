@@ -10,6 +10,7 @@ use crate::models::config::{
 };
 use crate::ops::adam::Adam;
 use crate::sampling::coefficients::{Corrector, PcOptions, Predictor};
+use crate::sampling::solvers::{self, PcDefaults, PredictorCorrector, Problem};
 use crate::sde::{self, LinearBeta, Sde, SdeParameters, TimeConditioning};
 
 /// The smallest t of the continuous losses, as in the authors' `get_sde_loss_fn`.
@@ -39,14 +40,14 @@ pub fn time_of(config: &Config) -> TimeConditioning {
     }
 }
 
-/// The predictor-corrector sampler of a configuration, with as many steps as it has noise levels.
+/// What samplers may know of a model with this configuration.
 ///
 /// # Errors
-/// As [`sde_of`].
-pub fn pc_of(config: &Config) -> Result<PcOptions> {
-    let (s, sde) = (&config.sampling, sde_of(config)?);
-    Ok(PcOptions {
-        time: time_of(config),
+/// As [`sde_of`]; [`Error::UnknownName`] where `sampling.method` names no solver.
+pub fn problem_of(config: &Config) -> Result<Problem> {
+    let s = &config.sampling;
+    solvers::by_name(s.method.as_str())?;
+    let pc = PcDefaults {
         predictor: match s.predictor {
             PredictorName::EulerMaruyama => Predictor::EulerMaruyama,
             PredictorName::ReverseDiffusion => Predictor::ReverseDiffusion,
@@ -61,10 +62,17 @@ pub fn pc_of(config: &Config) -> Result<PcOptions> {
         snr: s.snr,
         n_steps_each: s.n_steps_each,
         probability_flow: s.probability_flow,
-        denoise: s.noise_removal,
-        t_eps: sde.default_t_eps(),
-        sde,
-    })
+    };
+    let problem = Problem::new(sde_of(config)?, time_of(config));
+    Ok(problem.with_pc(pc).with_noise_removal(s.noise_removal))
+}
+
+/// The predictor-corrector sampler of a configuration, with as many steps as it has noise levels.
+///
+/// # Errors
+/// As [`sde_of`].
+pub fn pc_of(config: &Config) -> Result<PcOptions> {
+    PredictorCorrector::default().options(&problem_of(config)?)
 }
 
 impl Objective {

@@ -2,24 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::objective::{pc_of, sde_of, time_of};
+use super::objective::problem_of;
 use super::options::SampleOptions;
 use super::state::TrainState;
 use super::step::Trainable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{Choice, Draft, Drafts, Graph, ParameterSet, Resources, Value};
 use crate::models::Config;
-use crate::models::config::{Method as MethodName, Sde as SdeName};
-use crate::ops::sampler_step::Norm;
+use crate::models::config::Sde as SdeName;
 use crate::output::{ImageBytes, Provenance, grid, to_bytes, write_png};
-use crate::sampling::coefficients::PcTable;
-use crate::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
 use crate::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
+use crate::sampling::solvers::{self, SolverOptions, SolverRun};
 use crate::score::{Model, ModelScore};
-
-/// Steps of a few-step solver where nothing else is said.
-const STEPS: usize = 20;
 
 /// A network as samplers take it.
 #[derive(Debug)]
@@ -32,7 +27,8 @@ impl Model for Plain<'_> {
 }
 
 /// The sampler of a configuration for batches of `n` images. `steps` asks for a few-step solver of so many steps: the configuration's,
-/// or DPM-Solver++(2M) where it names none.
+/// or the default one where it names predictor-corrector sampling. A grid is drawn in a number of steps that is known before, so
+/// Heun's method on the same flow takes the place of an adaptive one.
 ///
 /// # Errors
 /// What the sampler's options, the network and the device say.
@@ -44,36 +40,37 @@ pub fn sampler_draft(
     steps: Option<usize>,
     choice: Choice,
 ) -> Result<SamplerDraft> {
-    let sde = sde_of(config)?;
-    let (time, t_eps) = (time_of(config), sde.default_t_eps());
     let size = config.data.image_size;
     let shape = [n, size, size, config.data.num_channels];
     let model = Plain(network);
     let score = ModelScore { model: &model, unscaled: config.training.sde == SdeName::Ve };
-    let solver = match config.sampling.method {
-        MethodName::Pc if steps.is_none() => None,
-        MethodName::Pc | MethodName::Dpmpp => Some(Solver::DpmSolverPlusPlus2M { eta: 1.0 }),
-        MethodName::Heun | MethodName::Ode => Some(Solver::Heun),
-        MethodName::Ddim => Some(Solver::Ddim { eta: 0.0 }),
-    };
-    if let Some(solver) = solver {
-        let steps = steps.unwrap_or(STEPS);
-        let spacing = Spacing::LogNoise;
-        let options = FewStepOptions {
-            sde: sde.as_ref(),
-            time,
-            solver,
-            spacing,
-            steps,
-            t_eps,
-            denoise: true,
-            clip: Some(1.0),
-        };
-        return SamplerDraft::new(gpu, &score, Method::Solver(&few_step(&options)?), shape, choice);
+    match run_of(config, steps)? {
+        SolverRun::Pc { table, norm } => {
+            let method = Method::Pc { table: &table, norm, constraint: None };
+            SamplerDraft::new(gpu, &score, method, shape, choice)
+        }
+        SolverRun::Rows { table, .. } => {
+            SamplerDraft::new(gpu, &score, Method::Solver(&table), shape, choice)
+        }
+        SolverRun::Flow { .. } => {
+            let problem = "a grid is drawn in a number of steps that is known before; name another sampler";
+            Err(Error::invalid("sampling.method", &config.sampling.method, problem))
+        }
     }
-    let table = PcTable::new(&pc_of(config)?)?;
-    let method = Method::Pc { table: &table, norm: Norm::default(), constraint: None };
-    SamplerDraft::new(gpu, &score, method, shape, choice)
+}
+
+/// The run of the configuration's sampler, or of what takes its place in a grid.
+fn run_of(config: &Config, steps: Option<usize>) -> Result<SolverRun> {
+    let problem = problem_of(config)?;
+    let mut entry = solvers::by_name(config.sampling.method.as_str())?;
+    if entry.name == solvers::pc::ENTRY.name && steps.is_some() {
+        entry = solvers::default_entry();
+    }
+    if !entry.takes.contains(&"steps") {
+        entry = &solvers::heun::ENTRY;
+    }
+    let options = SolverOptions { steps, ..SolverOptions::default() };
+    entry.solver(&options)?.plan(&problem)
 }
 
 /// Draws grids. The plan and its own copy of the weights live as long as the run.

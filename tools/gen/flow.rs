@@ -9,7 +9,8 @@ use langevin::graph::{Drafts, Kernels};
 use langevin::models::Weights;
 use langevin::sampling::flow::{self, FlowOptions, Flowed};
 use langevin::sampling::ode::{Ode, OdeDraft};
-use langevin::sampling::rk45::Tolerance;
+use langevin::sampling::runge_kutta::Tolerance;
+use langevin::sampling::solvers::RK45;
 use langevin::score::ModelScore;
 use langevin::sde::Sde;
 
@@ -49,6 +50,7 @@ impl FlowArgs {
             t_eps,
             tolerance: Tolerance::new(self.rtol, self.atol)?,
             norm: self.norm.unwrap_or(norm).into(),
+            method: &RK45,
         })
     }
 }

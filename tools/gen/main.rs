@@ -15,6 +15,7 @@ mod sampler;
 mod session;
 mod settings;
 mod signals;
+mod solver;
 
 use std::process::ExitCode;
 

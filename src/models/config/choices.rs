@@ -176,19 +176,25 @@ choice! {
     }
 }
 
-choice! {
-    /// `sampling.method`.
-    Method, "sampler" {
-        /// Predictor-corrector.
-        Pc = "pc",
-        /// Probability-flow ODE with adaptive RK45.
-        Ode = "ode",
-        /// Heun's method on the probability-flow ODE.
-        Heun = "heun",
-        /// DPM-Solver++(2M).
-        Dpmpp = "dpmpp",
-        /// DDIM.
-        Ddim = "ddim",
+/// `sampling.method`: the name of a solver. Which there are is known to the module `sampling`, whose users check it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Method(String);
+
+impl Method {
+    /// A solver by its name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
     }
 }
 

@@ -171,7 +171,7 @@ section! {
     /// `[sampling]`: the sampler.
     Sampling {
         /// The sampler.
-        method: Method = Method::Pc,
+        method: Method = Method::new("pc"),
         /// The predictor.
         predictor: Predictor = Predictor::ReverseDiffusion,
         /// The corrector.

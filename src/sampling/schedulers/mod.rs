@@ -13,7 +13,9 @@ use serde::Deserialize;
 
 pub use beta::{BetaSchedule, BetaScheduler, PredictionType, TimestepSpacing, VarianceType};
 
-use super::coefficients::{Corrector, PcOptions, Predictor};
+use super::coefficients::{Corrector, PcOptions, PcTable, Predictor};
+use super::solvers::{Problem, Solver, SolverOptions, SolverRun, steps_of};
+use crate::ops::sampler_step::Norm;
 use crate::sde::{TimeConditioning, Ve};
 use crate::{Error, Result};
 
@@ -44,6 +46,79 @@ impl Scheduler {
                 "the schedulers are DDPMScheduler, DDIMScheduler and ScoreSdeVeScheduler",
             )),
         }
+    }
+
+    /// Its class.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Ddpm(_) => "DDPMScheduler",
+            Self::Ddim(_) => "DDIMScheduler",
+            Self::ScoreSdeVe(_) => "ScoreSdeVeScheduler",
+        }
+    }
+
+    /// The fields of [`SolverOptions`] that it takes.
+    pub fn takes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Ddpm(_) => &["steps"],
+            Self::Ddim(_) => &["steps", "eta"],
+            Self::ScoreSdeVe(_) => &["steps", "norm"],
+        }
+    }
+
+    /// It as a solver; what is not said is as in the pipelines of diffusers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an option that it does not take.
+    pub fn solver(&self, options: &SolverOptions) -> Result<Box<dyn Solver>> {
+        options.check(self.takes(), "the model's own scheduler")?;
+        let steps = options.steps.unwrap_or(match self {
+            Self::Ddpm(chain) => chain.num_train_timesteps,
+            Self::Ddim(_) => DDIM_STEPS,
+            Self::ScoreSdeVe(ve) => ve.num_train_timesteps,
+        });
+        let (eta, norm) = (options.eta.unwrap_or(0.0), options.norm.unwrap_or_default());
+        Ok(Box::new(Scheduled { scheduler: self.clone(), steps, eta, norm }))
+    }
+}
+
+/// Steps of diffusers' DDIM pipeline where nothing else is said.
+const DDIM_STEPS: usize = 50;
+
+/// A scheduler with the number of its steps.
+#[derive(Debug, Clone)]
+struct Scheduled {
+    scheduler: Scheduler,
+    steps: usize,
+    eta: f64,
+    norm: Norm,
+}
+
+impl Solver for Scheduled {
+    fn name(&self) -> &'static str {
+        self.scheduler.class()
+    }
+
+    fn describe(&self, _: &Problem) -> Result<String> {
+        let eta = match self.scheduler {
+            Scheduler::Ddim(_) => format!(", eta {}", self.eta),
+            _ => String::new(),
+        };
+        Ok(format!("{}{eta}, {}", self.name(), steps_of(self.steps)))
+    }
+
+    fn plan(&self, _: &Problem) -> Result<SolverRun> {
+        let table = match &self.scheduler {
+            Scheduler::Ddpm(chain) => chain.ddpm(self.steps)?,
+            Scheduler::Ddim(chain) => chain.ddim(self.steps, self.eta)?,
+            Scheduler::ScoreSdeVe(ve) => {
+                return Ok(SolverRun::Pc {
+                    table: PcTable::new(&ve.pc_options(self.steps)?)?,
+                    norm: self.norm,
+                });
+            }
+        };
+        Ok(SolverRun::Rows { table, raw_output: true })
     }
 }
 

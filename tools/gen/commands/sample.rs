@@ -116,7 +116,7 @@ impl Sample {
             session.say(format_args!("all {kept} images are in {} already", self.out.display()));
         }
         let mut run = loop {
-            match Run::new(plan, &gpu, &saved, self.model.which(), &self.sampler, guide.as_ref()) {
+            match Run::new(plan, &gpu, &saved, self.model.which(), guide.as_ref()) {
                 // A device that shares the processor's memory may refuse what its driver named.
                 Err(Error::OutOfMemory { .. }) if batch > 1 && !couples => {
                     let half = batch.div_ceil(2);

@@ -5,8 +5,8 @@ use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::{Gpu, Options};
 use langevin::graph::Choice;
 use langevin::nn::trace::WEIGHTS;
-use langevin::sampling::few_step::{FewStepOptions, Solver, Spacing, few_step};
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
+use langevin::sampling::solvers::DpmSolverPp;
 use langevin::score::{ModelScore, NetworkModel};
 use langevin::training::{sde_of, time_of};
 use wasm_bindgen::prelude::*;
@@ -35,16 +35,7 @@ async fn draw() -> langevin::Result<Vec<f32>> {
     let weights = saved.upload_async(&gpu, Which::Ema).await?;
 
     let sde = sde_of(&saved.config)?;
-    let table = few_step(&FewStepOptions {
-        sde: sde.as_ref(),
-        time: time_of(&saved.config),
-        solver: Solver::DpmSolverPlusPlus2M { eta: 0.0 },
-        spacing: Spacing::LogNoise,
-        steps: STEPS,
-        t_eps: sde.default_t_eps(),
-        denoise: true,
-        clip: Some(1.0),
-    })?;
+    let table = DpmSolverPp::steps(STEPS).eta(0.0).table(sde.as_ref(), time_of(&saved.config))?;
     let model = NetworkModel { network: saved.network.as_ref(), set: WEIGHTS };
     let score = ModelScore { model: &model, unscaled: false };
     let data = &saved.config.data;

@@ -1,6 +1,6 @@
 // x = y + Σ_j c_j·slope_j, the state at which a stage asks for its slope.
-// y, x: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns, c in seven columns from `column` on; counter: one u32.
-// A stage of Dormand and Prince 1980; a slope whose factor is 0 is not read, so that it may hold anything.
+// y, x: `count` elements E, `per_image` an image; slopes: SLOPES × count; table: rows × columns, a c for each slope from `column` on; counter: one u32.
+// A stage of a Runge-Kutta method; a slope whose factor is 0 is not read, so that it may hold anything.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
 //!use shared/table_row.wgsl
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.column;
     var change = E(0.0);
-    for (var j = 0u; j < 7u; j++) {
+    for (var j = 0u; j < SLOPES; j++) {
         let factor = table[c + j];
         if factor != 0.0 {
             change += factor * slopes[j * p.count + i];

@@ -1,6 +1,7 @@
 //! The ODE solver alone, on vector fields in closed form.
 
-use langevin::sampling::rk45::{Tolerance, VecState, solve};
+use langevin::sampling::runge_kutta::{Tolerance, VecState, solve};
+use langevin::sampling::solvers::RK45;
 
 use crate::case::{Case, Tensor};
 use crate::check::Report;
@@ -53,7 +54,7 @@ fn one(
     let tolerance = Tolerance::new(run.f64("rtol")?, run.f64("atol")?).map_err(|e| e.to_string())?;
     let (mut times, mut states) = (vec![t0], state.y().to_vec());
     let d = states.len();
-    let solved = solve(&mut state, t0, t1, tolerance, |t, state| {
+    let solved = solve(&mut state, &RK45, t0, t1, tolerance, |t, state| {
         times.push(t);
         states.extend(state.y());
         Ok(())

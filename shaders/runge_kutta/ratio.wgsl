@@ -1,6 +1,6 @@
 // r = (c_y·y + Σ_j c_j·slope_j) / (atol + rtol·max(|y|, |other|)).
-// y, other, r: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns with c_j, c_y, rtol, atol from `column` on; counter: one u32.
-// The error estimate over its scale (Dormand and Prince 1980, with scipy's scale); a slope whose factor is 0 is not read.
+// y, other, r: `count` elements E, `per_image` an image; slopes: SLOPES × count; table: rows × columns with c_j, c_y, rtol, atol from `column` on; counter: one u32.
+// The error estimate over its scale (Hairer, Nørsett and Wanner, II.4, with scipy's scale); a slope whose factor is 0 is not read.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
 //!use shared/table_row.wgsl
@@ -29,13 +29,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let c = table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.column;
-    var sum = table[c + 7u] * y[i];
-    for (var j = 0u; j < 7u; j++) {
+    var sum = table[c + SLOPES] * y[i];
+    for (var j = 0u; j < SLOPES; j++) {
         let factor = table[c + j];
         if factor != 0.0 {
             sum += factor * slopes[j * p.count + i];
         }
     }
-    let scale = table[c + 9u] + table[c + 8u] * max(abs(y[i]), abs(other[i]));
+    let scale = table[c + SLOPES + 2u] + table[c + SLOPES + 1u] * max(abs(y[i]), abs(other[i]));
     r[i] = sum / scale;
 }

@@ -1,6 +1,6 @@
-// y = tried and slope 0 = slope 6 for the images whose number in a column of the table is not 0.
-// tried, y: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns; counter: one u32.
-// The end of a step that met the tolerance: its last slope is the first of the next one (Dormand and Prince 1980).
+// y = tried and the first slope = the last for the images whose number in a column of the table is not 0.
+// tried, y: `count` elements E, `per_image` an image; slopes: SLOPES × count; table: rows × columns; counter: one u32.
+// The end of a step that met the tolerance: its last slope is the first of the next one (Hairer, Nørsett and Wanner, II.4).
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
 //!use shared/table_row.wgsl
@@ -31,6 +31,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // What was tried for an image that stays may be no number: it is not read.
     if table[row * p.columns + p.column] != 0.0 {
         y[i] = tried[i];
-        slopes[i] = slopes[6u * p.count + i];
+        slopes[i] = slopes[(SLOPES - 1u) * p.count + i];
     }
 }

@@ -1,39 +1,56 @@
-//! Dormand-Prince 5(4) with the step-size control of scipy's `solve_ivp(method="RK45")`, which the authors use.
+//! Embedded Runge-Kutta methods with the step-size control of scipy's `solve_ivp`, which the authors use.
 //!
-//! The controller is f64 on the CPU. The state lives behind [`OdeState`]: the controller asks for an attempted step
-//! and reads one scalar, the error norm. A state may have several parts that know nothing of each other, such as the images
-//! of a batch: each has a controller of its own, and all are evaluated together. [`VecState`] keeps the state on the CPU in f64.
+//! A method is its [`Tableau`]; those of this library stand in [`solvers`](super::solvers), a file each. The controller is f64 on
+//! the CPU. The state lives behind [`OdeState`]: the controller asks for an attempted step and reads one scalar, the error norm. A state
+//! may have several parts that know nothing of each other, such as the images of a batch: each has a controller of its own, and all are
+//! evaluated together. [`VecState`] keeps the state on the CPU in f64.
 //!
-//! Sources: Dormand and Prince 1980 (the tableau), Hairer, Nørsett and Wanner, Solving Ordinary Differential
-//! Equations I, II.4 (the first step and the controller).
+//! Source: Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, II.4 (the first step and the controller).
 
 use crate::{Error, Result};
 
-/// The times of the stages in units of h; stage 0 is the slope at the start.
-pub const C: [f64; 6] = [0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0];
+/// An embedded Runge-Kutta pair: the coefficients of the stages, of the new state and of the error estimate.
+///
+/// A step of size h from (t, y) takes the slopes k_i = f(t + c_i·h, y + h Σ_j a_ij·k_j), gives y + h Σ_j b_j·k_j, and takes one more
+/// slope there, the first of the next step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tableau {
+    /// Its usual name, such as `RK45`.
+    pub name: &'static str,
+    /// Order of the new state.
+    pub order: usize,
+    /// Order of the embedded solution, from which the error is estimated.
+    pub error_order: usize,
+    /// c: the times of the stages in units of h. The first is 0.
+    pub c: &'static [f64],
+    /// a: row i has the factors of the slopes before stage i.
+    pub a: &'static [&'static [f64]],
+    /// b: a factor for each stage.
+    pub b: &'static [f64],
+    /// The error estimate is h Σ_j e_j·k_j over the stages and the slope at the end of the step.
+    pub e: &'static [f64],
+}
 
-/// Stage i starts from y + h Σ_j `A[i][j]` k_j.
-pub const A: [[f64; 5]; 6] = [
-    [0.0; 5],
-    [1.0 / 5.0, 0.0, 0.0, 0.0, 0.0],
-    [3.0 / 40.0, 9.0 / 40.0, 0.0, 0.0, 0.0],
-    [44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0, 0.0, 0.0],
-    [19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0, 0.0],
-    [9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
-];
+impl Tableau {
+    /// Slopes of a step: one for each stage and one at its end.
+    pub const fn slopes(&self) -> usize {
+        self.b.len() + 1
+    }
 
-/// The new state is y + h Σ_j `B[j]` k_j; a seventh slope is taken there, the first of the next step.
-pub const B: [f64; 6] = [35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0];
+    /// Evaluations of an attempted step; the first slope is known.
+    pub const fn evaluations(&self) -> usize {
+        self.b.len()
+    }
 
-/// The error estimate is h Σ_j `E[j]` k_j over the seven slopes.
-pub const E: [f64; 7] =
-    [-71.0 / 57600.0, 0.0, 71.0 / 16695.0, -71.0 / 1920.0, 17253.0 / 339200.0, -22.0 / 525.0, 1.0 / 40.0];
+    /// The step that meets the tolerance scales with error to this power.
+    fn exponent(&self) -> f64 {
+        -1.0 / (self.error_order + 1) as f64
+    }
+}
 
 const SAFETY: f64 = 0.9;
 const MIN_FACTOR: f64 = 0.2;
 const MAX_FACTOR: f64 = 10.0;
-/// The error estimate is of order 4, so the step that meets the tolerance scales with error^(−1/5).
-const ERROR_EXPONENT: f64 = -1.0 / 5.0;
 
 /// The scale against which an element's error is measured: `atol` + `rtol`·|y|.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,9 +115,9 @@ pub trait OdeState {
     /// The RMS norms of (f(t+h, y+h·slope) − slope) / scale(|y|): one evaluation; the state stays.
     fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
 
-    /// Computes the state at t + h and its slope, six evaluations, beside the present ones. Returns the RMS norms of
+    /// Computes the state at t + h and its slope beside the present ones, [`Tableau::evaluations`]. Returns the RMS norms of
     /// the error estimate over scale(max(|y|, |y_new|)).
-    fn attempt(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
+    fn attempt(&mut self, method: &Tableau, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
 
     /// The attempted state and slope become the present ones, in the parts that are named.
     fn accept(&mut self, parts: &[bool]) -> Result<()>;
@@ -108,10 +125,10 @@ pub trait OdeState {
 
 /// How a solve went, for one part.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rk45Report {
+pub struct OdeReport {
     /// Where it ended: the asked time, unless `step_too_small`.
     pub t: f64,
-    /// Evaluations of f: 2 to choose the first step, 6 for each attempted step.
+    /// Evaluations of f: 2 to choose the first step, [`Tableau::evaluations`] for each attempted step.
     pub nfe: usize,
     /// Steps taken.
     pub accepted: usize,
@@ -121,7 +138,7 @@ pub struct Rk45Report {
     pub step_too_small: bool,
 }
 
-impl Rk45Report {
+impl OdeReport {
     /// The report of a solve that reached its end, or the error that says why it did not.
     pub fn reached_end(self) -> Result<Self> {
         if self.step_too_small {
@@ -139,23 +156,24 @@ impl Rk45Report {
     }
 }
 
-/// Integrates `state` from `t0` to `t1`, which may lie before `t0`. `observe` is called after each round of attempts in which a
+/// Integrates `state` by `method` from `t0` to `t1`, which may lie before `t0`. `observe` is called after each round of attempts in which a
 /// step was accepted, with the time of the part that is farthest from `t1`. The first step of a part that becomes too small ends
-/// the solve without an error; see [`Rk45Report::reached_end`]. Gives a report for each part.
+/// the solve without an error; see [`OdeReport::reached_end`]. Gives a report for each part.
 pub fn solve<S: OdeState + ?Sized>(
     state: &mut S,
+    method: &Tableau,
     t0: f64,
     t1: f64,
     tolerance: Tolerance,
     mut observe: impl FnMut(f64, &S) -> Result<()>,
-) -> Result<Vec<Rk45Report>> {
+) -> Result<Vec<OdeReport>> {
     check_times(t0, t1)?;
-    let start = Rk45Report { t: t0, nfe: 0, accepted: 0, rejected: 0, step_too_small: false };
+    let start = OdeReport { t: t0, nfe: 0, accepted: 0, rejected: 0, step_too_small: false };
     if t0 == t1 {
         return Ok(vec![start; state.parts()]);
     }
-    let first = first_steps(state, t0, t1, tolerance)?;
-    let start = Rk45Report { nfe: 2, ..start };
+    let first = first_steps(state, method, t0, t1, tolerance)?;
+    let start = OdeReport { nfe: 2, ..start };
     let controller = |h_abs| Controller { t1, report: start, h_abs, tried: t0, rejected_before: false };
     let mut parts: Vec<Controller> = first.into_iter().map(controller).collect();
     while parts.iter().any(|part| !part.is_done()) {
@@ -163,9 +181,9 @@ pub fn solve<S: OdeState + ?Sized>(
         if parts.iter().any(|part| part.report.step_too_small) {
             break;
         }
-        let errors = state.attempt(&steps, tolerance)?;
+        let errors = state.attempt(method, &steps, tolerance)?;
         let accepted: Vec<bool> =
-            parts.iter_mut().zip(errors).map(|(part, error)| part.judge(error)).collect();
+            parts.iter_mut().zip(errors).map(|(part, error)| part.judge(method, error)).collect();
         if accepted.contains(&true) {
             state.accept(&accepted)?;
             let left = |part: &&Controller| (t1 - part.report.t).abs();
@@ -179,7 +197,7 @@ pub fn solve<S: OdeState + ?Sized>(
 /// The sizes of a part's steps.
 struct Controller {
     t1: f64,
-    report: Rk45Report,
+    report: OdeReport,
     h_abs: f64,
     /// The time to which a step was attempted.
     tried: f64,
@@ -215,21 +233,21 @@ impl Controller {
     }
 
     /// Whether the step that was proposed is accepted; says how large the next one is.
-    fn judge(&mut self, error: f64) -> bool {
+    fn judge(&mut self, method: &Tableau, error: f64) -> bool {
         if self.is_done() {
             return false;
         }
-        self.report.nfe += 6;
+        self.report.nfe += method.evaluations();
         // A norm that is not a number counts as an error without bound.
         if error < 1.0 {
-            let growth = if error == 0.0 { MAX_FACTOR } else { SAFETY * error.powf(ERROR_EXPONENT) };
+            let growth = if error == 0.0 { MAX_FACTOR } else { SAFETY * error.powf(method.exponent()) };
             self.h_abs *= growth.min(if self.rejected_before { 1.0 } else { MAX_FACTOR });
             self.report.t = self.tried;
             self.report.accepted += 1;
             self.rejected_before = false;
             return true;
         }
-        self.h_abs *= (SAFETY * error.powf(ERROR_EXPONENT)).max(MIN_FACTOR);
+        self.h_abs *= (SAFETY * error.powf(method.exponent())).max(MIN_FACTOR);
         self.report.rejected += 1;
         self.rejected_before = true;
         false
@@ -238,7 +256,13 @@ impl Controller {
 
 /// `n` equal steps without error control, for orders of convergence and for runs of a known length.
 /// Returns the number of evaluations.
-pub fn fixed_steps<S: OdeState + ?Sized>(state: &mut S, t0: f64, t1: f64, n: usize) -> Result<usize> {
+pub fn fixed_steps<S: OdeState + ?Sized>(
+    state: &mut S,
+    method: &Tableau,
+    t0: f64,
+    t1: f64,
+    n: usize,
+) -> Result<usize> {
     check_times(t0, t1)?;
     // The error norm is not used; any valid tolerance does.
     let tolerance = Tolerance { rtol: 1.0, atol: 1.0 };
@@ -246,10 +270,10 @@ pub fn fixed_steps<S: OdeState + ?Sized>(state: &mut S, t0: f64, t1: f64, n: usi
     let at = |i: usize| t0 + (t1 - t0) * (i as f64 / n as f64);
     for i in 0..n {
         let step = Step { t: at(i), h: at(i + 1) - at(i) };
-        state.attempt(&vec![step; state.parts()], tolerance)?;
+        state.attempt(method, &vec![step; state.parts()], tolerance)?;
         state.accept(&vec![true; state.parts()])?;
     }
-    Ok(1 + 6 * n)
+    Ok(1 + method.evaluations() * n)
 }
 
 fn check_times(t0: f64, t1: f64) -> Result<()> {
@@ -264,6 +288,7 @@ fn check_times(t0: f64, t1: f64) -> Result<()> {
 /// scipy's `select_initial_step` for each part. Two evaluations.
 fn first_steps<S: OdeState + ?Sized>(
     state: &mut S,
+    method: &Tableau,
     t0: f64,
     t1: f64,
     tolerance: Tolerance,
@@ -271,7 +296,7 @@ fn first_steps<S: OdeState + ?Sized>(
     let interval = (t1 - t0).abs();
     let norms = state.start(t0, tolerance)?;
     if !norms.iter().all(|norms| norms.y.is_finite() && norms.slope.is_finite()) {
-        // No step size can help, and each attempt costs six evaluations.
+        // No step size can help, and each attempt costs evaluations.
         return Err(Error::NonFinite { tensor: "the ODE's state or slope at its start".into(), step: 0 });
     }
     let h0 = |&StartNorms { y: d0, slope: d1 }: &StartNorms| {
@@ -287,7 +312,7 @@ fn first_steps<S: OdeState + ?Sized>(
         let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
             (h0 * 1e-3).max(1e-6)
         } else {
-            (0.01 / d1.max(d2)).powf(-ERROR_EXPONENT)
+            (0.01 / d1.max(d2)).powf(-method.exponent())
         };
         (100.0 * h0).min(h1).min(interval)
     };
@@ -300,7 +325,8 @@ pub struct VecState<F> {
     f: F,
     y: Vec<f64>,
     y_new: Vec<f64>,
-    slopes: [Vec<f64>; 7],
+    /// Two for the choice of the first step; as many as the method has from the first attempt on.
+    slopes: Vec<Vec<f64>>,
     stage: Vec<f64>,
 }
 
@@ -308,7 +334,7 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> VecState<F> {
     /// The state `y` that obeys `f`.
     pub fn new(y: Vec<f64>, f: F) -> Self {
         let n = y.len();
-        Self { f, y, y_new: vec![0.0; n], slopes: std::array::from_fn(|_| vec![0.0; n]), stage: vec![0.0; n] }
+        Self { f, y, y_new: vec![0.0; n], slopes: vec![vec![0.0; n]; 2], stage: vec![0.0; n] }
     }
 
     /// The present state.
@@ -367,29 +393,32 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
         Ok(vec![rms(change.map(|((a, b), y)| (b - a) / tolerance.scale(y.abs())))])
     }
 
-    fn attempt(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+    fn attempt(&mut self, method: &Tableau, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
         let Step { t, h } = steps[0];
         let Self { f, y, y_new, slopes, stage } = self;
-        for i in 1..6 {
+        slopes.resize(method.slopes(), vec![0.0; y.len()]);
+        for (i, (c, a)) in method.c.iter().zip(method.a).enumerate().skip(1) {
             let (done, next) = slopes.split_at_mut(i);
             for (j, s) in stage.iter_mut().enumerate() {
-                *s = y[j] + combine(done, &A[i], j) * h;
+                *s = y[j] + combine(done, a, j) * h;
             }
-            f(t + C[i] * h, stage, &mut next[0]);
+            f(t + c * h, stage, &mut next[0]);
         }
-        let (done, last) = slopes.split_at_mut(6);
+        let (done, last) = slopes.split_at_mut(method.evaluations());
         for (j, new) in y_new.iter_mut().enumerate() {
-            *new = y[j] + h * combine(done, &B, j);
+            *new = y[j] + h * combine(done, method.b, j);
         }
         f(t + h, y_new, &mut last[0]);
-        let error = |j: usize| combine(slopes, &E, j) * h / tolerance.scale(y[j].abs().max(y_new[j].abs()));
+        let error =
+            |j: usize| combine(slopes, method.e, j) * h / tolerance.scale(y[j].abs().max(y_new[j].abs()));
         Ok(vec![rms((0..y.len()).map(error))])
     }
 
     fn accept(&mut self, parts: &[bool]) -> Result<()> {
         debug_assert_eq!(parts, [true]);
         std::mem::swap(&mut self.y, &mut self.y_new);
-        self.slopes.swap(0, 6);
+        let last = self.slopes.len() - 1;
+        self.slopes.swap(0, last);
         Ok(())
     }
 }
@@ -397,36 +426,11 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampling::solvers::ode::RK45;
 
     /// y′ = y cos t, whose solution is e^{sin t}.
     fn growth() -> VecState<impl FnMut(f64, &[f64], &mut [f64])> {
         VecState::new(vec![1.0], |t, y, k| k[0] = y[0] * t.cos())
-    }
-
-    #[test]
-    fn tableau_is_consistent() {
-        for i in 0..6 {
-            assert!((A[i].iter().sum::<f64>() - C[i]).abs() < 1e-14, "row {i}");
-        }
-        assert!((B.iter().sum::<f64>() - 1.0).abs() < 1e-15 && E.iter().sum::<f64>().abs() < 1e-15);
-        // Order 5: Σ b c^4 = 1/5; order 4 of the embedded weights: Σ e c³ = 0.
-        let fifth: f64 = B.iter().zip(C).map(|(b, c)| b * c.powi(4)).sum();
-        let fourth: f64 = E.iter().zip(C.iter().chain(&[1.0])).map(|(e, c)| e * c.powi(3)).sum();
-        assert!((fifth - 0.2).abs() < 1e-15 && fourth.abs() < 1e-15);
-    }
-
-    #[test]
-    fn observed_order_is_five_in_both_directions() {
-        for (t0, t1) in [(0.0f64, 3.0f64), (3.0, 0.0)] {
-            let exact = (t1.sin() - t0.sin()).exp();
-            let error = |n| {
-                let mut s = growth();
-                assert_eq!(fixed_steps(&mut s, t0, t1, n).unwrap(), 1 + 6 * n);
-                (s.y()[0] - exact).abs()
-            };
-            let order = (error(20) / error(80)).log2() / 2.0;
-            assert!((order - 5.0).abs() < 0.2, "{t0} to {t1}: {order}");
-        }
     }
 
     #[test]
@@ -435,7 +439,7 @@ mod tests {
             let mut s = growth();
             let tolerance = Tolerance::new(1e-9, 1e-9).unwrap();
             let mut times = vec![];
-            let report = solve(&mut s, t0, t1, tolerance, |t, _| {
+            let report = solve(&mut s, &RK45, t0, t1, tolerance, |t, _| {
                 times.push(t);
                 Ok(())
             });
@@ -449,14 +453,16 @@ mod tests {
 
     #[test]
     fn an_empty_interval_takes_no_step() {
-        let report = solve(&mut growth(), 1.0, 1.0, Tolerance::new(1e-3, 1e-3).unwrap(), |_, _| Ok(()));
+        let report =
+            solve(&mut growth(), &RK45, 1.0, 1.0, Tolerance::new(1e-3, 1e-3).unwrap(), |_, _| Ok(()));
         assert_eq!(report.unwrap()[0].accepted, 0);
     }
 
     #[test]
     fn a_singularity_ends_with_a_typed_error() {
         let mut s = VecState::new(vec![1.0], |_, y, k| k[0] = y[0] * y[0]);
-        let report = solve(&mut s, 0.0, 2.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap()[0];
+        let report =
+            solve(&mut s, &RK45, 0.0, 2.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap()[0];
         assert!(report.step_too_small && (report.t - 1.0).abs() < 1e-6);
         let error = report.reached_end().unwrap_err().to_string();
         assert!(error.contains("raise rtol"), "{error}");
@@ -465,10 +471,11 @@ mod tests {
     #[test]
     fn not_a_number_ends_with_a_typed_error() {
         let mut s = VecState::new(vec![1.0], |t, _, k| k[0] = if t > 0.5 { f64::NAN } else { 1.0 });
-        let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap()[0];
+        let report =
+            solve(&mut s, &RK45, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(())).unwrap()[0];
         assert!(report.step_too_small && report.t <= 0.5);
         let mut s = VecState::new(vec![1.0], |_, _, k| k[0] = f64::NAN);
-        let report = solve(&mut s, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(()));
+        let report = solve(&mut s, &RK45, 0.0, 1.0, Tolerance::new(1e-6, 1e-6).unwrap(), |_, _| Ok(()));
         assert!(matches!(report, Err(Error::NonFinite { .. })));
     }
 
@@ -476,6 +483,6 @@ mod tests {
     fn bad_arguments_are_refused() {
         assert!(Tolerance::new(f64::NAN, 1e-3).is_err() && Tolerance::new(1e-3, -1.0).is_err());
         let tolerance = Tolerance::new(1e-3, 1e-3).unwrap();
-        assert!(solve(&mut growth(), 0.0, f64::INFINITY, tolerance, |_, _| Ok(())).is_err());
+        assert!(solve(&mut growth(), &RK45, 0.0, f64::INFINITY, tolerance, |_, _| Ok(())).is_err());
     }
 }

@@ -2,12 +2,12 @@
 
 use langevin::graph::Value;
 use langevin::ops::lookup::Table;
-use langevin::ops::rk45::{accept, ratio, stage, store};
+use langevin::ops::runge_kutta::{accept, ratio, stage, store};
 
 use crate::harness::OpCase;
 use crate::op_tests;
 use crate::reference::lookup::Rows;
-use crate::reference::{Tensor, rk45 as reference};
+use crate::reference::{Tensor, runge_kutta as reference};
 
 /// One element, primes, a multiple of four, several images.
 const SHAPES: &[&[usize]] = &[&[1], &[2, 3, 5, 1], &[3, 8, 8, 3]];
@@ -32,14 +32,16 @@ fn cases() -> Vec<OpCase> {
     let mut cases = Vec::new();
     // One row a step for all images, and one for each.
     let tables = SHAPES.iter().flat_map(|&shape| [(shape, 1), (shape, shape[0])]);
-    for (shape, per_step) in tables.filter(|&(shape, n)| n == 1 || shape[0] > 1) {
+    let tables = tables.filter(|&(shape, n)| n == 1 || shape[0] > 1);
+    // RK45 and Bosh3.
+    for ((shape, per_step), count) in tables.flat_map(|table| [(table, 7), (table, 4)]) {
         let rows = move |t: &[Tensor]| Rows::new(&t[t.len() - 2], 1, per_step, shape.iter().product());
-        let stack: Vec<usize> = [7].iter().chain(shape).copied().collect();
+        let stack: Vec<usize> = [count].iter().chain(shape).copied().collect();
         let y = Tensor::normal(shape, 1);
         let slopes = Tensor::normal(&stack, 2);
         cases.push(
             OpCase::new(
-                format!("stage {shape:?}, {per_step} rows"),
+                format!("stage {shape:?}, {count} slopes, {per_step} rows"),
                 table_inputs(vec![y.clone(), slopes.clone()], per_step, 0.0),
                 move |g, v| stage(g, table(v, per_step), v[0], v[1], 2),
                 move |t| reference::stage(&t[0], &t[1], &rows(t), 2),
@@ -49,7 +51,7 @@ fn cases() -> Vec<OpCase> {
         );
         cases.push(
             OpCase::new(
-                format!("ratio {shape:?}, {per_step} rows"),
+                format!("ratio {shape:?}, {count} slopes, {per_step} rows"),
                 table_inputs(vec![y.clone(), Tensor::normal(shape, 3), slopes.clone()], per_step, 0.0),
                 move |g, v| ratio(g, table(v, per_step), v[0], v[1], v[2], 1),
                 move |t| reference::ratio(&t[0], &t[1], &t[2], &rows(t), 1),
@@ -59,7 +61,7 @@ fn cases() -> Vec<OpCase> {
         );
         cases.push(
             OpCase::several(
-                format!("accept {shape:?}, {per_step} rows"),
+                format!("accept {shape:?}, {count} slopes, {per_step} rows"),
                 table_inputs(vec![y.clone(), slopes.clone(), Tensor::normal(shape, 3)], per_step, 0.0),
                 move |g, v| {
                     accept(g, table(v, per_step), v[0], v[2], v[1], 0)?;
@@ -71,10 +73,10 @@ fn cases() -> Vec<OpCase> {
             .constants(&[2, 3])
             .integers(&[4]),
         );
-        for index in [0usize, 6] {
+        for index in [0, count - 1] {
             cases.push(
                 OpCase::several(
-                    format!("store at {index} {shape:?}, {per_step} rows"),
+                    format!("store at {index} {shape:?}, {count} slopes, {per_step} rows"),
                     table_inputs(vec![slopes.clone(), y.clone()], per_step, index as f64),
                     move |g, v| {
                         store(g, table(v, per_step), v[0], v[1], 11)?;
@@ -96,4 +98,4 @@ fn cases() -> Vec<OpCase> {
     cases
 }
 
-op_tests! { "rk45", cases; forward, sliced }
+op_tests! { "runge_kutta", cases; forward, sliced }

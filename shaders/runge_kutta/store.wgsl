@@ -1,6 +1,6 @@
 // slopes[index] = slope, with the index from a column of the table.
-// slope: `count` elements E, `per_image` an image; slopes: 7 × count; table: rows × columns; counter: one u32.
-// One slope of Dormand and Prince 1980; an index past the stack stays on its last slope.
+// slope: `count` elements E, `per_image` an image; slopes: SLOPES × count; table: rows × columns; counter: one u32.
+// One slope of a Runge-Kutta method; an index past the stack stays on its last slope.
 // A workgroup owns 256 elements, an invocation one.
 //!use shared/element.wgsl
 //!use shared/table_row.wgsl
@@ -27,5 +27,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     let at = table[table_row(counter[0], p.rows, p.per_step, i / p.per_image) * p.columns + p.column];
-    slopes[min(u32(at), 6u) * p.count + i] = slope[i];
+    slopes[min(u32(at), SLOPES - 1u) * p.count + i] = slope[i];
 }
