@@ -1,6 +1,9 @@
 //! `cargo bench`: kernels and blocks, each held against its f64 reference before it is timed. Throughput is in floating-point
 //! operations of direct convolution: 1 Gelem/s is 1 GFLOP/s. `gen bench` measures the same cases beside the device's peaks, and whole networks.
 
+#[allow(dead_code, reason = "benchmarks use a part of it")]
+#[path = "../tools/gen/environment.rs"]
+mod environment;
 mod expected;
 #[allow(
     dead_code,
@@ -15,7 +18,7 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput};
 use langevin::bench::{Built, Case, Group, Workload, suite};
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Choice, Class, Draft, DraftOptions, KernelRequest};
+use langevin::graph::{Choice, Draft, DraftOptions, KernelRequest};
 
 /// Outputs compared where the whole takes too long.
 const SAMPLES: usize = 4096;
@@ -26,8 +29,7 @@ fn choice() -> Choice {
 }
 
 fn request() -> KernelRequest {
-    let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
-    asked.parse().unwrap_or_else(|e| panic!("LANGEVIN_KERNELS: {e}"))
+    environment::kernels().unwrap_or_else(|e| panic!("{}: {e}", environment::KERNELS))
 }
 
 fn main() {
@@ -36,7 +38,8 @@ fn main() {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    let options = Options { cooperative: request().names(Class::Cooperative), ..Options::default() };
+    let given = environment::options().unwrap_or_else(|e| panic!("{}: {e}", environment::KERNELS));
+    let options = Options { cache_folder: None, ..given };
     let gpu = Gpu::open(&options).unwrap_or_else(|e| panic!("{e}"));
     let adapter = format!("{} ({})", gpu.adapter().name, gpu.adapter().driver);
     for case in suite() {

@@ -78,7 +78,7 @@ impl Network {
 /// A device of this test alone, so that its counters count this test alone.
 fn own_gpu() -> Option<Gpu> {
     harness::gpu()?;
-    Some(Gpu::open(&Options::default()).expect("the device opened a moment ago"))
+    Some(Gpu::open(&harness::options()).expect("the device opened a moment ago"))
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_plan_gives_the_same_bits_twice_and_cut() {
 fn runtime_checks_change_no_bit() {
     let (Some(gpu), network) = (harness::gpu(), network(3).unwrap()) else { return };
     let checked =
-        Gpu::open(&Options { checked: true, ..Options::default() }).expect("the device opened a moment ago");
+        Gpu::open(&Options { checked: true, ..harness::options() }).expect("the device opened a moment ago");
     let run = |gpu: &Gpu| {
         let mut plan = network.plan(gpu).unwrap();
         plan.run().unwrap();
@@ -336,7 +336,7 @@ fn a_buffer_over_the_limit_is_refused() {
 #[test]
 fn an_unknown_device_is_refused_with_those_that_there_are() {
     let Some(gpu) = harness::gpu() else { return };
-    let refused = Gpu::open(&Options { device: Some("no such device".into()), ..Options::default() });
+    let refused = Gpu::open(&Options { device: Some("no such device".into()), ..harness::options() });
     let Err(Error::UnknownDevice { known, .. }) = refused else { panic!("not refused: {refused:?}") };
     assert!(known.contains(&gpu.adapter().name), "{known}");
 }

@@ -3,7 +3,7 @@
 //! Every mode runs every kernel candidate, with guard zones behind the outputs and scratch memory that begins as NaN.
 
 mod run;
-pub use run::gpu;
+pub use run::{gpu, options};
 mod shaders;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -38,6 +38,9 @@ const SEEN_BY_ALL: &[&str] = &["error", "limits", "files"];
 const TOUCH_FILES: &[&str] =
     &["src/files.rs", "src/data/", "src/checkpoint/", "src/output/", "src/gpu/cache"];
 
+/// Where the environment is read.
+const ENVIRONMENT: &str = "tools/gen/environment.rs";
+
 /// Where something waits.
 const WAITS: &[&str] = &["src/gpu/wait.rs", "src/gpu/wait/"];
 
@@ -146,12 +149,56 @@ fn the_clock_is_one_that_a_browser_has() {
     assert_none("crate::gpu::Instant takes the place of std::time::Instant", violations);
 }
 
+/// What a program wants of the library it says by arguments. The tool, the tests and the benchmarks read the environment.
+#[test]
+fn the_library_reads_no_environment() {
+    let reads =
+        ["env::var", "env::vars", "env::args", "env::set_var", "env::home_dir", "from_env", "with_env"];
+    let mut violations = Vec::new();
+    let tool = files("tools/gen", "rs").into_iter().filter(|source| source.path != ENVIRONMENT);
+    for source in library().into_iter().chain(tool) {
+        for (at, line) in source.library_code() {
+            let imported = line.contains("use std::env") || line.contains("option_env!");
+            if imported || reads.iter().any(|call| line.contains(call)) {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("the environment is read in tools/gen/environment.rs", violations);
+}
+
+/// An option of the tool, a variable of its environment, or a command of it means nothing to a program that uses the library.
+#[test]
+fn errors_of_the_library_name_nothing_of_the_tool() {
+    let is_flag = |text: &str| {
+        text.match_indices("--").any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + 2..].chars().next();
+            after.is_some_and(|c| c.is_ascii_lowercase())
+                && !before.is_some_and(|c| c == '-' || c.is_alphanumeric())
+        })
+    };
+    let mut violations = Vec::new();
+    for source in library() {
+        for (at, text) in source.strings[..source.tests_from].iter().enumerate() {
+            let of_the_tool = ["LANGEVIN_", "WGPU_", "`gen "].iter().any(|word| text.contains(word));
+            if of_the_tool || is_flag(text) {
+                violations.push(source.at(at));
+            }
+        }
+    }
+    assert_none("the tool adds its options, variables and commands to the library's errors", violations);
+    assert!(is_flag("name it with --model") && is_flag("--raw") && !is_flag("a---b") && !is_flag("a -- b"));
+}
+
 #[test]
 fn unsafe_stands_in_the_gpu_module_with_its_reason() {
+    // Setting a variable is unsafe, and the environment is the tool's.
+    let allowed = |path: &str| module(path) == "gpu" && path.starts_with("src/") || path == ENVIRONMENT;
     let mut violations = Vec::new();
     for source in library().into_iter().chain(files("tools", "rs")) {
         for (at, _) in source.code.iter().enumerate().filter(|(_, line)| names(line, "unsafe")) {
-            if module(&source.path) != "gpu" || !source.is_marked(at, "SAFETY:") {
+            if !allowed(&source.path) || !source.is_marked(at, "SAFETY:") {
                 violations.push(source.at(at));
             }
         }

@@ -40,10 +40,10 @@ pub enum Error {
     NoAdapter {
         /// The backends that were asked.
         tried: String,
-        /// The package to install and the command to type next.
+        /// What to install or to ask for.
         remedy: String,
     },
-    /// `--device` named nothing that exists.
+    /// A device was asked for by what fits none.
     #[error("no device matches {asked}; there are: {known}")]
     UnknownDevice {
         /// What was asked for.

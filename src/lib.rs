@@ -37,6 +37,7 @@
 //! * Only [`gpu`] names `wgpu` and holds `unsafe`, each use with a SAFETY line.
 //! * Only `files`, `data`, `checkpoint`, `output`, the tuning cache of `gpu` and `tools/` touch files.
 //! * Only `gpu/wait` blocks, polls or catches a panic.
+//! * The environment is not read: what a program wants it says in [`gpu::Options`], `data::DataConfig` and their like.
 //! * There is no global device, no enum of ops and no central match over ops.
 //! * No WGSL stands inside a Rust string: kernels are files under `shaders/`.
 

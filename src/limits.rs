@@ -19,6 +19,8 @@ pub const DIMENSIONS: usize = 32;
 pub const ARRAY_BYTES: u64 = 4 << 30;
 /// Bytes that decoding holds at one time over all threads, unless a caller says otherwise.
 pub const DECODING_MEMORY: u64 = 480 << 20;
+/// Bytes of the pixels of a data set that is kept in memory, for want of a folder to pack it in.
+pub const PIXELS_IN_MEMORY: u64 = 4 << 30;
 /// Times that an archive or compressed array may grow as it is unpacked. Pictures hardly shrink; deflate makes zeros 1,032
 /// times smaller, xz 7,000 times.
 pub const UNPACKED_RATIO: u64 = 100;

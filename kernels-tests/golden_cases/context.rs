@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::{Arithmetic, Choice, Class, DraftOptions, KernelRequest};
+use langevin::graph::{Arithmetic, Choice, DraftOptions, KernelRequest};
 
 use crate::case::Case;
+use crate::environment;
 
 /// The least tolerance of a case over the size of its tensor, 335 roundings of f32; and that of kernels whose operands are rounded to
 /// f16, 16 roundings of f16.
@@ -44,10 +45,11 @@ impl Context {
     /// The device of all cases. Without one every case that needs it fails and says what to install, unless
     /// `LANGEVIN_ALLOW_NO_GPU=1`, which leaves it out and counts it.
     pub fn gpu(&self) -> Result<&Gpu, String> {
-        let options = Options { cooperative: requested().names(Class::Cooperative), ..Options::default() };
+        let given = environment::options().unwrap_or_else(|e| panic!("{}: {e}", environment::KERNELS));
+        let options = Options { cache_folder: None, ..given };
         let open = || Gpu::open(&options).map_err(|e| e.to_string());
         let gpu = self.gpu.get_or_init(open).as_ref();
-        let allowed = || std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1");
+        let allowed = || environment::is_on("LANGEVIN_ALLOW_NO_GPU");
         self.lacks_gpu.set(gpu.is_err() && allowed());
         gpu.map_err(String::clone)
     }
@@ -88,6 +90,5 @@ pub fn choice() -> Choice {
 }
 
 fn requested() -> KernelRequest {
-    let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
-    asked.parse().unwrap_or_else(|e| panic!("LANGEVIN_KERNELS: {e}"))
+    environment::kernels().unwrap_or_else(|e| panic!("{}: {e}", environment::KERNELS))
 }

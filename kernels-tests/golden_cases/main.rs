@@ -12,6 +12,9 @@ mod checkpoints;
 mod classifier;
 mod context;
 mod diffusers;
+#[allow(dead_code, reason = "the tests use a part of it")]
+#[path = "../../tools/gen/environment.rs"]
+mod environment;
 mod fields;
 mod full;
 mod guided;

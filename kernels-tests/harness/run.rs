@@ -11,6 +11,7 @@ use langevin::graph::{
 };
 
 use super::{OpCase, Role};
+use crate::environment;
 use crate::reference::Tensor;
 
 /// Short enough that every launch is cut into as many slices as the plan has room for.
@@ -235,20 +236,25 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.data.iter().map(|&v| v as f32).collect()
 }
 
+/// How the tests open a device: the environment may choose one, and nothing is kept on disk.
+pub fn options() -> Options {
+    let given = environment::options().unwrap_or_else(|e| panic!("{}: {e}", environment::KERNELS));
+    Options { cooperative: false, cache_folder: None, ..given }
+}
+
 /// The device of all tests. Without one the test fails and says what to install, unless `LANGEVIN_ALLOW_NO_GPU=1`, which counts
 /// what was left out.
 pub fn gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Mutex<Result<&'static Gpu, String>>> = OnceLock::new();
     static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
     // With what is experimental too, where the device has it: its kernels are candidates like others.
-    let checked = std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1");
-    let options = Options { cooperative: true, checked, ..Options::default() };
+    let options = Options { cooperative: true, ..options() };
     let open = || Gpu::open(&options).map(|gpu| &*Box::leak(Box::new(gpu))).map_err(|e| e.to_string());
     let opened = GPU.get_or_init(|| Mutex::new(open()));
     let opened = opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     match opened {
         Ok(gpu) => Some(gpu),
-        Err(_) if std::env::var_os("LANGEVIN_ALLOW_NO_GPU").is_some_and(|v| v == "1") => {
+        Err(_) if environment::is_on("LANGEVIN_ALLOW_NO_GPU") => {
             let count = LEFT_OUT.fetch_add(1, Ordering::Relaxed) + 1;
             eprintln!("LANGEVIN_ALLOW_NO_GPU: {count} runs left out so far");
             None

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use langevin::checkpoint::{Checkpoint, load};
 use langevin::data::{Dataset, Preprocess};
-use langevin::gpu::{Gpu, Options};
+use langevin::gpu::Gpu;
 use langevin::graph::{Graph, Value};
 use langevin::models::Config;
 use langevin::nn::{Init, Manifest};
@@ -73,7 +73,7 @@ fn run_until_killed(folder: &Path) -> langevin::Result<()> {
     }
     let pixels = (0..8 * 64).map(|i| (i * 7 % 251) as u8).collect();
     let data = Dataset::from_pixels(pixels, Preprocess::new(8, 1)?, &[], &[])?;
-    let gpu = Gpu::open(&Options::default())?;
+    let gpu = Gpu::open(&crate::options())?;
     let options = TrainerOptions { samples: None, ..TrainerOptions::default() };
     let mut trainer =
         Trainer::with_network(&gpu, config, Box::new(Tiny::new()), Arc::new(data), folder, options)?;

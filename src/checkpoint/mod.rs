@@ -77,7 +77,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
         }
         return Err(Error::format(
             path,
-            "the folder holds neither a checkpoint of `gen train` nor config.json or unet/config.json of diffusers",
+            "the folder holds neither a checkpoint of a training run nor config.json or unet/config.json of diffusers",
         ));
     }
     read(&Source::open(path)?)

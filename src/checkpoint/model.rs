@@ -97,7 +97,7 @@ impl SavedModel {
             return Err(Error::invalid(
                 "model",
                 "none",
-                "this build has no embedded model; name a file or folder with --model",
+                "this build has no embedded model; name a file or folder of weights",
             ));
         };
         let name = Path::new("the embedded model");

@@ -13,8 +13,11 @@ use super::ingest::{BadImage, Preparation, Progress, ingest};
 use super::layout::Split;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
-use crate::limits::shown;
+use crate::limits::{PIXELS_IN_MEMORY, shown};
 use crate::{Error, Result, files};
+
+/// What an [`Error::Invalid`] calls the folder of [`DataConfig::cache_folder`].
+pub const CACHE_FOLDER: &str = "the cache folder";
 
 /// Which pictures, and how they are made alike.
 #[derive(Clone, Debug)]
@@ -25,14 +28,15 @@ pub struct DataConfig {
     pub preprocess: Preprocess,
     /// What a picture may cost.
     pub limits: Limits,
-    /// Where packed data sets are kept; [`default_cache_folder`] if none.
+    /// Where the packed form of the data set is kept, for this run and later ones; `None` keeps the pixels in memory, at most
+    /// [`PIXELS_IN_MEMORY`] bytes.
     pub cache_folder: Option<PathBuf>,
     /// Pack again, whatever the cache holds: for edits that change neither size nor time of a file.
     pub repack: bool,
 }
 
 impl DataConfig {
-    /// `path` with the default limits and cache folder.
+    /// `path` with the default limits, in memory.
     pub fn new(path: impl Into<PathBuf>, preprocess: Preprocess) -> Self {
         Self { path: path.into(), preprocess, limits: Limits::default(), cache_folder: None, repack: false }
     }
@@ -53,29 +57,18 @@ enum Store {
     Memory(Vec<u8>),
 }
 
-/// `$LANGEVIN_CACHE/data`, or `langevin/data` in the system's cache folder; none where there is neither.
-pub fn default_cache_folder() -> Option<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let ours = var("LANGEVIN_CACHE").or_else(|| {
-        let home = || var("HOME").map(|h| h.join(".cache"));
-        let system = if cfg!(windows) { var("LOCALAPPDATA") } else { var("XDG_CACHE_HOME").or_else(home) };
-        Some(system?.join("langevin"))
-    });
-    Some(ours?.join("data"))
-}
-
 impl Dataset {
     /// Opens the packed form of a source, or packs it first. `progress` hears the number of pictures packed so far and
     /// may end the packing by returning false; it is not called where the cache fits.
     ///
-    /// Without any cache folder the images are kept in memory.
+    /// Without a cache folder the images are read to memory.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] where the source is damaged or holds no readable picture, [`Error::Invalid`]
-    /// where the cache folder cannot be written, [`Error::Stopped`] when `progress` ended it: no file is left then.
+    /// where the cache folder cannot be written or is needed, [`Error::Stopped`] when `progress` ended it: no file is left then.
     pub fn open(config: &DataConfig, progress: &mut dyn FnMut(u64) -> bool) -> Result<Arc<Self>> {
         let prep = config.preprocess;
-        let Some(folder) = config.cache_folder.clone().or_else(default_cache_folder) else {
+        let Some(folder) = &config.cache_folder else {
             return Self::read_to_memory(config, progress).map(Arc::new);
         };
         let path = folder.join(cache_name(&config.path, &prep)?);
@@ -97,9 +90,9 @@ impl Dataset {
     fn pack(config: &DataConfig, path: &Path, fingerprint: u64, progress: Progress<'_>) -> Result<()> {
         let mut writer = CacheWriter::create(path).map_err(|e| match e {
             Error::Io { path, source } => Error::invalid(
-                "the cache folder",
+                CACHE_FOLDER,
                 path.display(),
-                format!("cannot be written ({source}); set LANGEVIN_CACHE to a folder that can"),
+                format!("cannot be written ({source}); name one that can"),
             ),
             other => other,
         })?;
@@ -110,13 +103,25 @@ impl Dataset {
         writer.finish(found, fingerprint, &config.preprocess)
     }
 
-    /// Reads a source without a cache.
+    /// Reads a source without a cache: no more than [`PIXELS_IN_MEMORY`] bytes of pixels.
     ///
     /// # Errors
     /// As [`Dataset::open`].
     pub fn read_to_memory(config: &DataConfig, progress: &mut dyn FnMut(u64) -> bool) -> Result<Self> {
+        Self::read_within(config, PIXELS_IN_MEMORY, progress)
+    }
+
+    pub(super) fn read_within(config: &DataConfig, most: u64, progress: Progress<'_>) -> Result<Self> {
         let (mut pixels, mut crcs) = (Vec::new(), Vec::new());
         let mut sink = |_: &str, row: &[u8], _: &Preprocess| {
+            if (pixels.len() + row.len()) as u64 > most {
+                let problem = format!(
+                    "{} has more than {most} bytes of pixels at this size, which are not kept in memory; name a \
+                     folder in which they are packed",
+                    config.path.display()
+                );
+                return Err(Error::invalid(CACHE_FOLDER, "none", problem));
+            }
             pixels.extend_from_slice(row);
             crcs.push(crc32c(row));
             Ok(())

@@ -3,14 +3,17 @@
 //! A source is a folder of pictures (PNG, JPEG, WebP, BMP, GIF, TIFF), a tar (plain, `.gz`, `.xz`) or zip of them, CIFAR-10's binary files (in
 //! a folder or an archive), TFRecords (FFHQ, CelebA-HQ), or LSUN's LMDB. Folders named `train` and
 //! `test` are splits, the folders below them classes. [`Dataset::open`] decodes and preprocesses a source once, on all
-//! cores, into a packed file in the cache folder; a picture that cannot be read is skipped and reported.
+//! cores, into a packed file in the cache folder, or to memory where none is named; a picture that cannot be read is skipped and reported.
 //! [`Loader`] then hands out batches in an order that depends on seed and epoch alone, so that a run resumes exactly.
 //!
 //! ```no_run
 //! use langevin::data::{DataConfig, Dataset, Loader, LoaderConfig, LoaderState, Preprocess, Split};
 //!
 //! # fn main() -> langevin::Result<()> {
-//! let config = DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?);
+//! let config = DataConfig {
+//!     cache_folder: Some("packed".into()),
+//!     ..DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?)
+//! };
 //! let data = Dataset::open(&config, &mut |done| {
 //!     eprint!("\r{done} pictures");
 //!     true
@@ -48,7 +51,7 @@ pub mod transform;
 
 pub use check::{CheckConfig, CheckReport, ClassCount, SigmaMax, SizeCount, check};
 pub use cifar::CLASSES as CIFAR10_CLASSES;
-pub use dataset::{DataConfig, Dataset, Subset, default_cache_folder};
+pub use dataset::{CACHE_FOLDER, DataConfig, Dataset, Subset};
 pub use decode::{Limits, Picture, decode, dimensions, is_image_name};
 pub use ingest::BadImage;
 pub use layout::Split;

@@ -1,7 +1,9 @@
 //! Which adapters there are and which one is taken.
 
+use super::backend::{self, Backend};
+use super::cards;
+use super::device::Options;
 use super::wait::{self, blocking};
-use super::{cards, direct3d};
 use crate::error::{Error, Result};
 
 /// What kind of processor an adapter is.
@@ -27,7 +29,7 @@ impl DeviceKind {
         }
     }
 
-    /// The word that `gen devices` prints.
+    /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Discrete => "discrete",
@@ -99,32 +101,41 @@ impl AdapterReport {
     }
 }
 
-fn instance(backends: wgpu::Backends, compiler: &wgpu::Dx12Compiler) -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = backends;
-    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
-    descriptor.backend_options.dx12.shader_compiler = compiler.clone();
-    wgpu::Instance::new(descriptor)
+/// The backends that are asked, and the compiler that Direct3D 12 uses.
+struct Search {
+    backends: wgpu::Backends,
+    compiler: wgpu::Dx12Compiler,
+    validation: bool,
 }
 
-/// The backends that are asked for an adapter. WebGPU is that of a browser, where it is the only one.
-const BACKENDS: [(wgpu::Backends, &str); 4] = [
-    (wgpu::Backends::VULKAN, "vulkan"),
-    (wgpu::Backends::METAL, "metal"),
-    (wgpu::Backends::DX12, "dx12"),
-    (wgpu::Backends::BROWSER_WEBGPU, "webgpu"),
-];
+impl Search {
+    fn of(options: &Options) -> Self {
+        let asked = options.backends.as_deref().unwrap_or(&Backend::ALL);
+        Self {
+            backends: asked.iter().map(|backend| backend.raw()).collect(),
+            compiler: backend::compiler(options.dx12_compiler),
+            validation: options.validation,
+        }
+    }
 
-fn backends() -> wgpu::Backends {
-    let ours: wgpu::Backends = BACKENDS.iter().map(|(backend, _)| *backend).collect();
-    wgpu::Backends::from_env().map_or(ours, |asked| asked & ours)
-}
+    fn instance(&self) -> wgpu::Instance {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = self.backends;
+        descriptor.flags = wgpu::InstanceFlags::from_build_config();
+        if self.validation {
+            descriptor.flags |= wgpu::InstanceFlags::debugging();
+        }
+        descriptor.backend_options.dx12.shader_compiler = self.compiler.clone();
+        wgpu::Instance::new(descriptor)
+    }
 
-fn backend_names() -> String {
-    let enabled = wgpu::Instance::enabled_backend_features() & backends();
-    let names: Vec<&str> =
-        BACKENDS.iter().filter(|(backend, _)| enabled.contains(*backend)).map(|(_, name)| *name).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+    /// Those of the backends that this build has.
+    fn names(&self) -> String {
+        let enabled = wgpu::Instance::enabled_backend_features() & self.backends;
+        let names: Vec<&str> =
+            Backend::ALL.iter().filter(|b| enabled.contains(b.raw())).map(|b| b.name()).collect();
+        if names.is_empty() { "none".into() } else { names.join(", ") }
+    }
 }
 
 fn report(adapter: &wgpu::Adapter, compiler: &wgpu::Dx12Compiler) -> AdapterReport {
@@ -136,7 +147,7 @@ fn report(adapter: &wgpu::Adapter, compiler: &wgpu::Dx12Compiler) -> AdapterRepo
         card: 0,
         kind: DeviceKind::of(info.device_type),
         backend: info.backend.to_string(),
-        compiler: (info.backend == wgpu::Backend::Dx12).then(|| direct3d::name(compiler)),
+        compiler: (info.backend == wgpu::Backend::Dx12).then(|| backend::compiler_name(compiler)),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         memory: super::heaps::memory(adapter),
         max_binding: limits.max_storage_buffer_binding_size,
@@ -173,16 +184,17 @@ fn cooperative_edge(adapter: &wgpu::Adapter, backend: wgpu::Backend) -> Option<u
     adapter.cooperative_matrix_properties().iter().any(is_it).then_some(wanted)
 }
 
-/// Every adapter of the enabled backends (`WGPU_BACKEND` narrows them), best first: discrete, integrated, virtual, software. Adapters of
-/// one card stand together, Vulkan before Direct3D 12.
-async fn list() -> Vec<(AdapterReport, wgpu::Adapter)> {
-    let compiler = direct3d::compiler();
-    let mut found = enumerate(backends(), &compiler).await;
-    let dx12 = wgpu::Backends::DX12 & backends();
+/// Every adapter of the backends that are asked, best first: discrete, integrated, virtual, software. Adapters of one card stand
+/// together, Vulkan before Direct3D 12.
+async fn list(mut search: Search) -> Vec<(AdapterReport, wgpu::Adapter)> {
+    let mut found = enumerate(&search).await;
+    search.backends &= wgpu::Backends::DX12;
     let has_dx12 = found.iter().any(|(report, ..)| report.backend == "dx12");
     // DXC gives programs of shader model 6, so drivers without it are not listed; nor is any where its library does not load.
-    if cfg!(windows) && !dx12.is_empty() && !has_dx12 && !matches!(compiler, wgpu::Dx12Compiler::Fxc) {
-        let by_fxc = enumerate(dx12, &wgpu::Dx12Compiler::Fxc).await;
+    let by_dxc = !matches!(search.compiler, wgpu::Dx12Compiler::Fxc);
+    if cfg!(windows) && !search.backends.is_empty() && !has_dx12 && by_dxc {
+        search.compiler = wgpu::Dx12Compiler::Fxc;
+        let by_fxc = enumerate(&search).await;
         if !by_fxc.is_empty() {
             tracing::warn!("no driver of Direct3D 12 takes what DXC compiles, so FXC does");
         }
@@ -191,21 +203,18 @@ async fn list() -> Vec<(AdapterReport, wgpu::Adapter)> {
     cards::sort(found)
 }
 
-async fn enumerate(
-    backends: wgpu::Backends,
-    compiler: &wgpu::Dx12Compiler,
-) -> Vec<(AdapterReport, cards::Numbers, wgpu::Adapter)> {
+async fn enumerate(search: &Search) -> Vec<(AdapterReport, cards::Numbers, wgpu::Adapter)> {
     let computes = |adapter: &wgpu::Adapter| {
         adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
     };
-    wait::adapters(&instance(backends, compiler), backends)
+    wait::adapters(&search.instance(), search.backends)
         .await
         .into_iter()
         .filter(computes)
         .map(|adapter| {
             let info = adapter.get_info();
             let numbers = cards::Numbers { vendor: info.vendor, device: info.device };
-            (report(&adapter, compiler), numbers, adapter)
+            (report(&adapter, &search.compiler), numbers, adapter)
         })
         .collect()
 }
@@ -221,13 +230,13 @@ pub struct Survey {
     pub reason: String,
 }
 
-/// Lists the adapters and says which one [`super::Gpu::open`] takes for `device`, without opening it.
+/// Lists the adapters and says which one [`super::Gpu::open`] takes by `options`, without opening it.
 ///
 /// # Errors
 /// [`Error::NoAdapter`], [`Error::UnknownDevice`].
-pub async fn survey_async(device: Option<&str>) -> Result<Survey> {
-    let adapters: Vec<_> = list().await.into_iter().map(|(report, _)| report).collect();
-    let cards::Pick { order, reason } = pick(&adapters, device)?;
+pub async fn survey_async(options: &Options) -> Result<Survey> {
+    let adapters: Vec<_> = list(Search::of(options)).await.into_iter().map(|(report, _)| report).collect();
+    let cards::Pick { order, reason } = pick(&adapters, options)?;
     Ok(Survey { adapters, chosen: order[0], reason })
 }
 
@@ -235,74 +244,41 @@ pub async fn survey_async(device: Option<&str>) -> Result<Survey> {
 ///
 /// # Errors
 /// As [`survey_async`]; [`Error::CannotBlock`] in a browser.
-pub fn survey(device: Option<&str>) -> Result<Survey> {
-    blocking(survey_async(device))
+pub fn survey(options: &Options) -> Result<Survey> {
+    blocking(survey_async(options))
 }
 
-/// The adapters to open for `wanted` (an index, a part of a name, `cpu`, a backend, `NAME:BACKEND`), else for `WGPU_ADAPTER_NAME`, else
-/// the best: first the one that is wanted, then those of the same card under other backends.
-pub(super) async fn choose(wanted: Option<&str>) -> Result<Vec<(AdapterReport, wgpu::Adapter)>> {
-    let all = list().await;
+/// The adapters to open: first the one that is wanted, or the best, then those of the same card under other backends.
+pub(super) async fn choose(options: &Options) -> Result<Vec<(AdapterReport, wgpu::Adapter)>> {
+    let all = list(Search::of(options)).await;
     let reports: Vec<AdapterReport> = all.iter().map(|(report, _)| report.clone()).collect();
-    let order = pick(&reports, wanted)?.order;
+    let order = pick(&reports, options)?.order;
     let mut chosen: Vec<_> = all.into_iter().filter(|(report, _)| order.contains(&report.index)).collect();
     chosen.sort_by_key(|(report, _)| order.iter().position(|&index| index == report.index));
     Ok(chosen)
 }
 
-fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<cards::Pick> {
-    let from_environment = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
-    let by = if wanted.is_some() { "--device" } else { "WGPU_ADAPTER_NAME" };
-    let picked = cards::pick(all, wanted.or(from_environment.as_deref()), by)?;
-    picked.ok_or_else(|| Error::NoAdapter { tried: backend_names(), remedy: remedy() })
+fn pick(all: &[AdapterReport], options: &Options) -> Result<cards::Pick> {
+    cards::pick(all, options.device.as_deref())?.ok_or_else(|| {
+        let tried = Search::of(options).names();
+        let remedy = if tried == "none" { NO_BACKEND } else { NO_DRIVER };
+        Error::NoAdapter { tried, remedy: remedy.to_owned() }
+    })
 }
 
-/// Keeps Mesa's layer for choosing a device out of the process where it could only complain: without
-/// `XDG_RUNTIME_DIR` there is no Wayland display to ask, and the attempt prints an error on stderr. The order of
-/// adapters is ours in any case. Does nothing unless it is called before the process has a second thread.
-pub fn silence_device_select() {
-    let set = |name: &str| std::env::var_os(name).is_some();
-    // MESA_VK_DEVICE_SELECT is a person's wish to that very layer.
-    if !cfg!(target_os = "linux") || set("XDG_RUNTIME_DIR") || set("MESA_VK_DEVICE_SELECT") {
-        return;
-    }
-    let alone = std::path::Path::new("/proc/self/task").read_dir().is_ok_and(|threads| threads.count() == 1);
-    if alone {
-        // SAFETY: this is the only thread, so nothing else reads or writes the environment meanwhile.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
-    }
-}
+const NO_BACKEND: &str =
+    "this build has none of the backends that were asked for; ask for another, or for any";
 
-fn remedy() -> String {
-    if let Some(asked) = std::env::var_os("WGPU_BACKEND").filter(|_| backend_names() == "none") {
-        let asked = asked.to_string_lossy();
-        return format!(
-            "WGPU_BACKEND = {asked} names none that works here: unset it, then try `gen devices`"
-        );
-    }
-    // Where the loader is told which drivers to read, one more of the system's would not be seen.
-    for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
-        if let Some(files) =
-            std::env::var_os(name).filter(|files| !files.is_empty() && cfg!(target_os = "linux"))
-        {
-            let files = files.to_string_lossy();
-            return format!(
-                "{name} = {files} is all that the Vulkan loader reads: mend the path or unset it, then try `gen devices`"
-            );
-        }
-    }
-    let by_system = if cfg!(target_os = "linux") {
-        "install the Vulkan driver of your GPU, or a software one (Debian and Ubuntu: mesa-vulkan-drivers; Fedora: \
-         mesa-vulkan-drivers; Arch: vulkan-swrast), for which `sh tools/setup.sh` suffices, then try `gen devices`"
-    } else if cfg!(target_family = "wasm") {
-        "this browser offers no WebGPU: update it, or turn on its hardware acceleration, then load the page again"
-    } else if cfg!(target_os = "windows") {
-        "install the graphics driver of your GPU's maker, then try `gen devices`"
-    } else {
-        "Metal needs macOS 10.13 or later; try `gen devices`"
-    };
-    by_system.to_owned()
-}
+const NO_DRIVER: &str = if cfg!(target_os = "linux") {
+    "install the Vulkan driver of your GPU, or a software one (Debian and Ubuntu: mesa-vulkan-drivers; Fedora: \
+     mesa-vulkan-drivers; Arch: vulkan-swrast), for which `sh tools/setup.sh` suffices"
+} else if cfg!(target_family = "wasm") {
+    "this browser offers no WebGPU: update it, or turn on its hardware acceleration, then load the page again"
+} else if cfg!(target_os = "windows") {
+    "install the graphics driver of your GPU's maker"
+} else {
+    "Metal needs macOS 10.13 or later"
+};
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -38,17 +38,6 @@ fn version() -> String {
     format!("{} {:016x}", env!("CARGO_PKG_VERSION"), hash.finish())
 }
 
-/// The folder of caches: `LANGEVIN_CACHE`, else the system's folder for caches; none where the library touches no files.
-fn folder() -> Option<PathBuf> {
-    if !cfg!(feature = "files") {
-        return None;
-    }
-    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let home = || var("HOME").map(|home| home.join(".cache"));
-    let system = if cfg!(windows) { var("LOCALAPPDATA") } else { var("XDG_CACHE_HOME").or_else(home) };
-    var("LANGEVIN_CACHE").or_else(|| Some(system?.join("langevin")))
-}
-
 /// The lines of a file, where every one of them is what it should be: a damaged or foreign file counts as none.
 fn parse(text: &str, header: &str) -> Option<Known> {
     let mut lines = text.lines();
@@ -77,7 +66,7 @@ fn print(known: &Known, header: &str) -> String {
     format!("{FORMAT}\n{header}\n{lines}end\n")
 }
 
-/// Where the choices of a device are kept.
+/// Where the choices of a device are kept: a file in the folder of [`super::Options::cache_folder`], or nowhere.
 #[derive(Clone, Debug)]
 pub(crate) struct TuningCache {
     path: Option<PathBuf>,
@@ -92,7 +81,9 @@ impl TuningCache {
             format!("{} | {} | {}", adapter.name, adapter.driver, version()).replace(['\n', '\t'], " ");
         let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
         hash.write(header.as_bytes());
-        let path = folder().map(|f| f.join(format!("kernels-{:016x}.txt", hash.finish())));
+        // A library without the feature `files` touches none.
+        let folder = gpu.cache_folder().filter(|_| cfg!(feature = "files"));
+        let path = folder.map(|f| f.join(format!("kernels-{:016x}.txt", hash.finish())));
         Self { path, header }
     }
 

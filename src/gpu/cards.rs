@@ -1,14 +1,12 @@
 //! One card under several backends, and which adapter is taken.
 //!
 //! Windows lists most cards under Vulkan and under Direct3D 12. Adapters of one kind with the same vendor and device number, or of one
-//! name where a driver gives no numbers, are the same card. A card's backends stand in the order of [`PREFERRED`]: Vulkan first, whose
+//! name where a driver gives no numbers, are the same card. A card's backends stand in the order of [`Backend::ALL`]: Vulkan first, whose
 //! drivers compile kernels themselves and show f16, subgroups and cooperative matrices; Direct3D 12 last, where FXC knows none of them.
 
 use super::adapter::{AdapterReport, DeviceKind};
+use super::backend::Backend;
 use crate::error::{Error, Result};
-
-/// Backends in the order in which they are tried on one card.
-const PREFERRED: [&str; 4] = ["vulkan", "metal", "dx12", "webgpu"];
 
 /// What tells cards apart: PCI numbers of vendor and device, 0 where they are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub(super) fn sort<T>(mut found: Vec<(AdapterReport, Numbers, T)>) -> Vec<(Adapt
     }
     let mut all = Vec::new();
     for (number, mut card) in cards.into_iter().enumerate() {
-        card.sort_by_key(|(report, ..)| PREFERRED.iter().position(|b| *b == report.backend));
+        card.sort_by_key(|(report, ..)| Backend::ALL.iter().position(|b| b.name() == report.backend));
         for (mut report, _, raw) in card {
             (report.index, report.card) = (all.len(), number);
             all.push((report, raw));
@@ -54,8 +52,8 @@ pub(super) struct Pick {
     pub reason: String,
 }
 
-/// Chooses by `wanted`, which `by` asked for: an index, a part of a name, `cpu`, a backend, or `NAME:BACKEND`. Else the best.
-pub(super) fn pick(all: &[AdapterReport], wanted: Option<&str>, by: &str) -> Result<Option<Pick>> {
+/// Chooses by `wanted`: an index, a part of a name, `cpu`, a backend, or `NAME:BACKEND`. Else the best.
+pub(super) fn pick(all: &[AdapterReport], wanted: Option<&str>) -> Result<Option<Pick>> {
     let Some(best) = all.first() else { return Ok(None) };
     let Some(wanted) = wanted.map(str::to_lowercase) else {
         let order = backends_of(all, best);
@@ -75,7 +73,8 @@ pub(super) fn pick(all: &[AdapterReport], wanted: Option<&str>, by: &str) -> Res
         Err(_) if name == "cpu" => report.kind == DeviceKind::Software,
         Err(_) => report.name.to_lowercase().contains(name),
     };
-    let backend = wanted.rsplit(':').next().filter(|backend| PREFERRED.contains(backend));
+    let is_backend = |word: &&str| Backend::ALL.iter().any(|backend| backend.name() == *word);
+    let backend = wanted.rsplit(':').next().filter(is_backend);
     let name = match backend {
         Some(backend) => wanted.strip_suffix(backend).unwrap_or("").trim_end_matches(':'),
         None => &wanted,
@@ -89,11 +88,11 @@ pub(super) fn pick(all: &[AdapterReport], wanted: Option<&str>, by: &str) -> Res
             .map(|r| format!("{} ({}, {})", r.index, r.name, r.backend))
             .collect::<Vec<_>>()
             .join(", ");
-        return Err(Error::UnknownDevice { asked: format!("{by} {wanted:?}"), known });
+        return Err(Error::UnknownDevice { asked: format!("{wanted:?}"), known });
     };
     let exact = backend.is_some() || name.parse::<usize>().is_ok();
     let order = if exact { vec![found.index] } else { backends_of(all, found) };
-    Ok(Some(Pick { order, reason: format!("{by} {wanted}") }))
+    Ok(Some(Pick { order, reason: format!("asked for as {wanted}") }))
 }
 
 /// `first` and then the other adapters of its card.
@@ -129,7 +128,7 @@ mod tests {
     }
 
     fn order(all: &[AdapterReport], wanted: Option<&str>) -> Vec<usize> {
-        pick(all, wanted, "--device").unwrap().unwrap().order
+        pick(all, wanted).unwrap().unwrap().order
     }
 
     #[test]
@@ -170,8 +169,8 @@ mod tests {
         assert_eq!(order(&all, Some("iris:dx12")), [3]);
         assert_eq!(order(&all, Some("cpu:dx12")), [4]);
         assert_eq!(order(&all, Some("3")), [3]);
-        let refused = pick(&all, Some("iris:metal"), "--device").err().unwrap().to_string();
+        let refused = pick(&all, Some("iris:metal")).err().unwrap().to_string();
         assert!(refused.contains("iris:metal") && refused.contains("0 (NVIDIA"), "{refused}");
-        assert!(pick(&[], None, "--device").unwrap().is_none());
+        assert!(pick(&[], None).unwrap().is_none());
     }
 }

@@ -1,14 +1,16 @@
 //! An open device: memory, transfers, faults, counters.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::adapter::{self, AdapterReport, DeviceKind};
+use super::backend::{Backend, Dx12Compiler};
 use super::buffer::{Binding, Buffer};
 use super::pipeline::{Access, Cache, Kernel};
 use super::wait::{self, blocking};
 use crate::error::{Error, Result};
 
-/// How to open a device.
+/// How to open a device. The library reads no environment: whoever wants variables to have a say fills these fields from them.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// An index, a part of a name, `cpu`, a backend (`vulkan`, `metal`, `dx12`), or `NAME:BACKEND`; `None` takes the best adapter. Where
@@ -20,6 +22,14 @@ pub struct Options {
     pub baseline: bool,
     /// Ask for cooperative matrices, which wgpu counts as experimental, where the adapter lists some that kernels use.
     pub cooperative: bool,
+    /// The backends that are asked for adapters; `None` asks all that this build has.
+    pub backends: Option<Vec<Backend>>,
+    /// What compiles kernels on Direct3D 12; `None` takes DXC where its library lies beside the program, else FXC.
+    pub dx12_compiler: Option<Dx12Compiler>,
+    /// Have the driver's validation layers look on, where they are installed; debug builds do in any case.
+    pub validation: bool,
+    /// The folder in which a [`Tuner`](crate::graph::Tuner) keeps what it timed, for the next program; `None` keeps nothing.
+    pub cache_folder: Option<PathBuf>,
 }
 
 /// What kernels may count on.
@@ -71,6 +81,7 @@ pub(super) struct Inner {
     #[cfg(not(target_family = "wasm"))]
     pub(super) waiter: wait::Waiter,
     pub(super) checked: bool,
+    cache_folder: Option<PathBuf>,
     report: AdapterReport,
     capabilities: Capabilities,
     counters: Mutex<Counters>,
@@ -132,7 +143,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownDevice`], [`Error::DeviceRefused`].
     pub async fn open_async(options: &Options) -> Result<Self> {
-        let mut left = adapter::choose(options.device.as_deref()).await?.into_iter().peekable();
+        let mut left = adapter::choose(options).await?.into_iter().peekable();
         loop {
             // bug: a choice that names no adapter is an error above.
             let (report, raw) = left.next().expect("an adapter at least");
@@ -220,6 +231,7 @@ impl Gpu {
                 #[cfg(not(target_family = "wasm"))]
                 waiter: wait::Waiter::default(),
                 checked: options.checked,
+                cache_folder: options.cache_folder.clone(),
                 report,
                 capabilities,
                 counters: Mutex::default(),
@@ -244,6 +256,11 @@ impl Gpu {
     /// What kernels may count on.
     pub fn capabilities(&self) -> &Capabilities {
         &self.inner.capabilities
+    }
+
+    /// Where what is timed on this device is kept, if anywhere.
+    pub(super) fn cache_folder(&self) -> Option<&Path> {
+        self.inner.cache_folder.as_deref()
     }
 
     /// What was made and done so far.

@@ -3,11 +3,11 @@
 //! The rest of the library sees [`Gpu`], [`Buffer`], [`Kernel`] and [`Dispatch`] and no type of the GPU interface.
 
 mod adapter;
+mod backend;
 mod buffer;
 mod cache;
 mod cards;
 mod device;
-mod direct3d;
 mod heaps;
 mod pipeline;
 pub mod shader;
@@ -15,7 +15,8 @@ mod submit;
 mod timing;
 mod wait;
 
-pub use adapter::{AdapterReport, DeviceKind, Survey, silence_device_select, survey, survey_async};
+pub use adapter::{AdapterReport, DeviceKind, Survey, survey, survey_async};
+pub use backend::{Backend, Dx12Compiler};
 pub use buffer::{Binding, Buffer};
 pub(crate) use cache::TuningCache;
 pub use device::{Capabilities, Counters, Gpu, Options};

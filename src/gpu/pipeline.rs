@@ -168,7 +168,7 @@ impl Gpu {
     /// The pipeline, and whether the driver refuses it.
     fn compile(&self, kernel: &Kernel) -> Result<(Pipeline, Caught)> {
         let label = kernel.label();
-        let by_fxc = self.adapter().compiler == Some(super::direct3d::FXC);
+        let by_fxc = self.adapter().compiler == Some(super::backend::FXC);
         let source = if by_fxc { kernel.source_for_fxc()? } else { kernel.source()? };
         let device = &self.inner.device;
         let checks = if self.inner.checked {

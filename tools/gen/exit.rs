@@ -19,9 +19,10 @@ pub const HELP: &str = "Exit codes:
 
 Environment:
     WGPU_BACKEND, WGPU_ADAPTER_NAME  narrow the choice of device
+    WGPU_DX12_COMPILER               what compiles kernels on Direct3D 12: fxc or dxc
     VK_DRIVER_FILES                  the Vulkan drivers that the loader may see, in place of the system's
     NO_COLOR                         no colours
-    LANGEVIN_CACHE                   where packed data sets are kept";
+    LANGEVIN_CACHE                   where packed data sets, and times of kernels, are kept";
 
 /// A mistake on the command line that only the tool can see.
 #[derive(Debug)]

@@ -1,14 +1,17 @@
 //! Images that a command is given, as the model takes them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use langevin::Error;
 use langevin::checkpoint::SavedModel;
 use langevin::data::transform::{center, nhwc_to_nchw, to_unit};
-use langevin::data::{DataConfig, Dataset, Preprocess, ReadConfig, Split, read_images};
+use langevin::data::{CACHE_FOLDER, DataConfig, Dataset, Preprocess, ReadConfig, Split, read_images};
 
 use crate::apart::Input;
 use crate::commands::data::watch;
+use crate::environment;
 use crate::session::Session;
 
 /// What values arrays may have.
@@ -57,6 +60,26 @@ pub fn recipe(saved: &SavedModel) -> langevin::Result<Preprocess> {
     }
 }
 
+/// The data set at `path`, packed in the folder of caches.
+pub fn data_config(path: &Path, preprocess: Preprocess, session: &Session) -> DataConfig {
+    let cache_folder = environment::data_folder();
+    DataConfig { limits: session.limits(), cache_folder, ..DataConfig::new(path, preprocess) }
+}
+
+/// Opens a data set; the pictures that are packed are counted on stderr.
+pub fn open_data(config: &DataConfig, what: &str, session: &Session) -> anyhow::Result<Arc<Dataset>> {
+    let bar = session.counter(what);
+    let opened = Dataset::open(config, &mut |done| watch(&bar, done, session));
+    bar.finish_and_clear();
+    opened.map_err(|error| match &error {
+        Error::Invalid { name, .. } if name == CACHE_FOLDER => {
+            let remedy = format!("set {} to a folder that can be written", environment::CACHE);
+            anyhow::Error::from(error).context(remedy)
+        }
+        _ => error.into(),
+    })
+}
+
 /// Images in memory.
 pub struct Given {
     /// `n h w c`, in [0, 1].
@@ -96,11 +119,8 @@ impl Given {
         most: Option<usize>,
         seed: u64,
         session: &Session,
-    ) -> langevin::Result<Self> {
-        let bar = session.counter("pictures read");
-        let config = DataConfig { limits: session.limits(), ..DataConfig::new(path, preprocess) };
-        let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
-        bar.finish_and_clear();
+    ) -> anyhow::Result<Self> {
+        let data = open_data(&data_config(path, preprocess, session), "pictures read", session)?;
         data.notes().iter().for_each(|note| session.say(note));
         let all = data.subset(split)?;
         let images = match most {

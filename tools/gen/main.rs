@@ -4,6 +4,7 @@
 
 mod apart;
 mod commands;
+mod environment;
 mod exit;
 mod flow;
 mod folder;
@@ -50,7 +51,7 @@ pub struct Cli {
 
 fn main() -> ExitCode {
     // Before any thread is started: it may set a variable of the environment.
-    langevin::gpu::silence_device_select();
+    environment::silence_device_select();
     let cli = Cli::parse();
     let result = Session::new(cli.global).and_then(|session| cli.command.run(&session));
     ExitCode::from(exit::report(result))

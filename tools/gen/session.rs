@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use langevin::Error;
 use langevin::data::Limits;
-use langevin::gpu::{DeviceKind, Gpu, Options, survey};
-use langevin::graph::{Class, KernelRequest, Kernels};
+use langevin::gpu::{DeviceKind, Gpu, Options, Survey};
+use langevin::graph::Kernels;
 use tracing::Level;
 
-use crate::{print, signals};
+use crate::{environment, print, signals};
 
 /// Options of every command.
 #[derive(Args, Clone)]
@@ -47,12 +48,6 @@ pub fn memory(text: &str) -> Result<u64, String> {
         true => Ok(bytes),
         false => Err(format!("{text} is out of range; it takes 32M and more")),
     }
-}
-
-/// What `LANGEVIN_KERNELS` asks for.
-fn requested() -> anyhow::Result<KernelRequest> {
-    let asked = std::env::var("LANGEVIN_KERNELS").unwrap_or_default();
-    asked.parse().context("LANGEVIN_KERNELS")
 }
 
 /// A run of the tool.
@@ -101,7 +96,7 @@ impl Session {
 
     /// How kernels are chosen on a device, as `LANGEVIN_KERNELS` asks.
     pub fn kernels(&self, gpu: &Gpu) -> anyhow::Result<Kernels> {
-        Ok(requested()?.kernels(gpu))
+        Ok(environment::kernels().context(environment::KERNELS)?.kernels(gpu))
     }
 
     /// Whether the command was asked to end.
@@ -114,9 +109,45 @@ impl Session {
         self.begun.elapsed()
     }
 
-    /// The device that was asked for.
-    pub fn device(&self) -> Option<&str> {
-        self.global.device.as_deref()
+    /// How the device is opened: as the environment says, and `--device` before it.
+    fn options(&self) -> anyhow::Result<Options> {
+        let given = environment::options().context(environment::KERNELS)?;
+        Ok(Options { device: self.global.device.clone().or(given.device.clone()), ..given })
+    }
+
+    /// What named the device, if anything did.
+    fn asked_by(&self, options: &Options) -> Option<&'static str> {
+        let by = if self.global.device.is_some() { "--device" } else { environment::ADAPTER };
+        options.device.as_ref().map(|_| by)
+    }
+
+    /// The adapters there are, and the one that is taken.
+    pub fn survey(&self) -> anyhow::Result<Survey> {
+        let options = self.options()?;
+        let mut survey = langevin::gpu::survey(&options).map_err(|e| self.unopened(e, &options))?;
+        if let Some(by) = self.asked_by(&options) {
+            survey.reason = format!("{by}: {}", survey.reason);
+        }
+        Ok(survey)
+    }
+
+    /// Why no device is open, with the option or variable that has to do with it.
+    fn unopened(&self, error: Error, options: &Options) -> anyhow::Error {
+        let context = match &error {
+            Error::UnknownDevice { .. } => self.asked_by(options).map(str::to_owned),
+            Error::NoAdapter { .. } => {
+                let try_again = "`gen devices` lists what answers";
+                Some(
+                    environment::why_no_adapter()
+                        .map_or(try_again.into(), |why| format!("{why}, then {try_again}")),
+                )
+            }
+            _ => None,
+        };
+        match context {
+            Some(context) => anyhow::Error::from(error).context(context),
+            None => error.into(),
+        }
     }
 
     /// What pictures may cost.
@@ -141,18 +172,14 @@ impl Session {
 
     /// Opens the device; a software adapter that nobody asked for is said.
     pub fn open_gpu(&self) -> anyhow::Result<Gpu> {
-        let gpu = Gpu::open(&Options {
-            device: self.global.device.clone(),
-            checked: std::env::var_os("LANGEVIN_CHECKED").is_some_and(|v| v == "1"),
-            cooperative: requested()?.names(Class::Cooperative),
-            ..Options::default()
-        })?;
+        let options = self.options()?;
+        let gpu = Gpu::open(&options).map_err(|e| self.unopened(e, &options))?;
         let report = gpu.adapter();
-        if report.kind == DeviceKind::Software && self.device().is_none() {
+        if report.kind == DeviceKind::Software && options.device.is_none() {
             self.say(format_args!("no GPU answered; {} computes on the processor, slowly", report.name));
         }
         if self.global.verbose {
-            let survey = survey(self.device())?;
+            let survey = self.survey()?;
             self.detail(format_args!(
                 "device {}: {} ({}, {}), {}; {}",
                 report.index,

@@ -86,3 +86,13 @@ fn every_command_of_the_pages_parses() {
     }
     assert!(found > 3, "{found}");
 }
+
+#[test]
+fn backends_and_compilers_are_named_as_wgpu_names_them() {
+    use crate::environment::{backends, compiler};
+    use langevin::gpu::{Backend, Dx12Compiler};
+    assert_eq!(backends("vk, DX12,metal"), [Backend::Vulkan, Backend::Dx12, Backend::Metal]);
+    assert_eq!(backends("gl"), []);
+    assert_eq!((compiler("FXC"), compiler("dxc")), (Some(Dx12Compiler::Fxc), Some(Dx12Compiler::Dxc)));
+    assert_eq!(compiler("x"), None);
+}

@@ -171,3 +171,15 @@ fn a_source_without_pictures_is_an_error_with_the_reason() {
     config.path = dir.path().join("nothing");
     assert!(matches!(Dataset::open(&config, &mut |_| true), Err(Error::Io { .. })));
 }
+
+/// Without a folder the pixels stay in memory, which has a bound.
+#[test]
+fn pixels_in_memory_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DataConfig { cache_folder: None, ..source(dir.path()) };
+    let whole = Dataset::open(&config, &mut |_| true).unwrap();
+    let bytes = (whole.len() * config.preprocess.bytes()) as u64;
+    assert!(Dataset::read_within(&config, bytes, &mut |_| true).is_ok());
+    let refused = Dataset::read_within(&config, bytes - 1, &mut |_| true).unwrap_err().to_string();
+    assert!(refused.contains(&format!("more than {} bytes of pixels", bytes - 1)), "{refused}");
+}

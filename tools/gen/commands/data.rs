@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use langevin::data::{
-    CheckConfig, CheckReport, DataConfig, Dataset, Preprocess, Split, check, default_cache_folder,
-};
+use langevin::data::{CheckConfig, CheckReport, DataConfig, Preprocess, Split, check};
 use langevin::limits::shown;
 use serde_json::json;
 
 use crate::exit::Usage;
+use crate::input::{data_config, open_data};
 use crate::print;
 use crate::session::Session;
 use crate::settings::load;
@@ -124,16 +123,13 @@ impl Data {
                 let preprocess = shape
                     .preprocess()?
                     .ok_or_else(|| Usage("packing needs --config NAME or --size N".into()))?;
-                let folder = cache.or_else(default_cache_folder);
+                let folder = cache.or_else(crate::environment::data_folder);
                 let config = DataConfig {
                     cache_folder: folder.clone(),
-                    limits: session.limits(),
                     repack,
-                    ..DataConfig::new(path, preprocess)
+                    ..data_config(&path, preprocess, session)
                 };
-                let bar = session.counter("pictures packed");
-                let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
-                bar.finish_and_clear();
+                let data = open_data(&config, "pictures packed", session)?;
                 let count = |split| data.subset(split).map_or(0, |s| s.len());
                 let (train, test) = (count(Split::Train), count(Split::Test));
                 let side = preprocess.image_size;

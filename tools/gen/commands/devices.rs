@@ -1,7 +1,7 @@
 //! `gen devices`
 
 use clap::Args;
-use langevin::gpu::{AdapterReport, survey};
+use langevin::gpu::AdapterReport;
 use serde_json::{Value, json};
 
 use crate::print;
@@ -26,13 +26,13 @@ pub struct Devices {
 
 impl Devices {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
-        let survey = match survey(session.device()) {
+        let survey = match session.survey() {
             Ok(survey) => survey,
             Err(error) => {
-                if self.json && matches!(error, langevin::Error::NoAdapter { .. }) {
+                if self.json && matches!(error.downcast_ref(), Some(langevin::Error::NoAdapter { .. })) {
                     print::json(&json!([]))?;
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         let all: Vec<(&AdapterReport, Option<&str>)> = survey

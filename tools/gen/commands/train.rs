@@ -13,9 +13,9 @@ use langevin::models::Config;
 use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions};
 use serde_json::json;
 
-use super::data::watch;
 use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::{Interrupted, Usage};
+use crate::input::{data_config, open_data};
 use crate::print;
 use crate::session::Session;
 use crate::settings::ConfigArgs;
@@ -291,10 +291,11 @@ fn recipe(config: &Config) -> langevin::Result<Preprocess> {
 /// The data set; packing it is shown.
 fn pictures(path: &Path, config: &Config, repack: bool, session: &Session) -> anyhow::Result<Arc<Dataset>> {
     let preprocess = recipe(config)?;
-    let bar = session.counter("pictures read");
-    let config = DataConfig { limits: session.limits(), repack, ..DataConfig::new(path, preprocess) };
-    let data = Dataset::open(&config, &mut |done| watch(&bar, done, session))?;
-    bar.finish_and_clear();
+    let data = open_data(
+        &DataConfig { repack, ..data_config(path, preprocess, session) },
+        "pictures read",
+        session,
+    )?;
     if !data.bad().is_empty() {
         let named = |b: &BadImage| format!("{} ({})", shown(&b.name), b.reason);
         let first: Vec<String> = data.bad().iter().take(3).map(named).collect();
