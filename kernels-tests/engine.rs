@@ -131,9 +131,9 @@ fn plans_of_real_networks_take_little_more_than_the_least_possible() {
             recompute: false,
             choice: Choice::Written,
         };
-        let training = StepDraft::new(gpu, &network, &settings).unwrap().memory();
+        let training = StepDraft::new(gpu, network.as_ref(), &settings).unwrap().memory();
         let settings = StepSettings { recompute: true, ..settings };
-        let recomputing = StepDraft::new(gpu, &network, &settings).unwrap().memory();
+        let recomputing = StepDraft::new(gpu, network.as_ref(), &settings).unwrap().memory();
         let share = recomputing.shared as f64 / training.shared as f64;
         assert!(share < 0.6, "{name}: with recomputation {share:.3} of {training}");
         for (what, memory) in
@@ -178,8 +178,8 @@ fn a_thousand_sampling_steps_read_back_the_result_alone() {
     }
     let network = models::build(&config).unwrap();
     let weights = Weights::initial(&gpu, network.manifest(), 1).unwrap();
-    let model = NetworkModel { network: network.as_ref(), set: "weights" };
-    let score = ModelScore { model: &model, unscaled: true };
+    let model = NetworkModel::new(network.as_ref());
+    let score = ModelScore { model, unscaled: true };
     let sde = sde_of(&config).unwrap();
     let table = PcTable::new(&PcOptions {
         sde: sde.with_n(1000).unwrap(),

@@ -18,7 +18,7 @@ const MODULES: &[(&str, &str)] = &[
     ("graph", "gpu"),
     ("ops", "gpu graph"),
     ("nn", "random gpu graph ops"),
-    ("models", "random gpu graph ops nn"),
+    ("models", "random gpu graph ops nn sde"),
     ("sde", ""),
     ("score", "gpu graph ops nn models sde"),
     ("sampling", "random gpu graph ops sde score"),
@@ -26,9 +26,13 @@ const MODULES: &[(&str, &str)] = &[
     ("likelihood", "random gpu graph ops sde score sampling"),
     ("data", "random formats"),
     ("output", "formats"),
-    ("checkpoint", "formats gpu graph ops nn models"),
+    ("checkpoint", "formats gpu graph ops nn models sde"),
     ("training", "random gpu graph ops nn models sde score sampling data checkpoint output"),
     ("bench", "random gpu graph ops nn models sde score sampling training"),
+    (
+        "pipeline",
+        "random formats gpu graph ops nn models sde score sampling inverse likelihood data output checkpoint training",
+    ),
 ];
 
 /// What every module sees.

@@ -1,4 +1,14 @@
 //! The one error type of the library. A message names the op or file, the figures and the remedy.
+//!
+//! ```
+//! use langevin::Error;
+//! use langevin::models::presets;
+//!
+//! match presets::get("ve/cifar10_ncsnp_continuous") {
+//!     Err(Error::UnknownName { nearest, .. }) => assert_eq!(nearest.as_deref(), Some("ve/cifar10_ncsnpp_continuous")),
+//!     other => panic!("{other:?}"),
+//! }
+//! ```
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,17 @@
 //!
 //! Reading takes regular files only. Writing never goes through a link: a new file has a name that nobody can guess, is made only
 //! where nothing has that name, and gets its own name when it is whole.
+//!
+//! ```
+//! use langevin::files;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("notes.toml");
+//! std::fs::write(&path, "seed = 1")?;
+//! assert_eq!(files::read_text(&path)?, "seed = 1");
+//! assert!(files::read_text(folder.path()).is_err(), "a folder is no file");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -179,6 +190,22 @@ pub fn refuse_link(path: &Path) -> Result<()> {
         crate::limits::shown(&to)
     );
     Err(Error::format(path, problem))
+}
+
+/// Makes a folder, and those that it lies in, where there is none.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io(folder))
+}
+
+/// Fails where there is nothing of this name.
+///
+/// # Errors
+/// [`Error::Io`], in the system's own words.
+pub fn check_exists(path: &Path) -> Result<()> {
+    fs::metadata(path).map(drop).map_err(Error::io(path))
 }
 
 /// Makes `folder` inside of another one, and refuses a link in its place.

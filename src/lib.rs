@@ -1,6 +1,32 @@
 //! Langevin trains score-based generative models (Song et al. 2021, "Score-Based Generative Modeling through
 //! Stochastic Differential Equations") and samples from them on any GPU that speaks Vulkan, Metal or DX12.
 //!
+//! ```
+//! use langevin::gpu::Gpu;
+//! use langevin::pipeline::Pretrained;
+//! use langevin::sampling::solvers::DpmSolverPp;
+//!
+//! # fn main() -> langevin::Result<()> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # std::env::set_current_dir(&folder).unwrap();
+//! let gpu = Gpu::open_default()?;
+//! let model = Pretrained::embedded().load(&gpu)?; // or Pretrained::open("checkpoint_24.pth")?.preset("ve/cifar10_ncsnpp_continuous")
+//! let images = model.sampler(DpmSolverPp::steps(20)).seeds(0..4).draw()?;
+//! images.grid()?.save("samples.png")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Three layers
+//!
+//! | for | modules |
+//! |---|---|
+//! | using models: drawing, measuring, restoring, training | [`pipeline`], with [`gpu::Gpu`], the solvers of [`sampling::solvers`], the SDEs of [`sde`] |
+//! | adding to them: a network, a layer, an op, a solver, an SDE, a weight format | [`models`], [`nn`], [`ops`], [`graph`], [`score`], [`checkpoint`], [`training`], [`data`], [`output`], [`inverse`], [`likelihood`] |
+//! | internals, which may change in any version | [`mod@bench`], [`formats`], [`files`], [`limits`], [`random`] |
+//!
+//! `docs/adding.md` of the repository says which files each addition takes; `examples/` has one of most.
+//!
 //! # One idea: trace once, plan once, replay many
 //!
 //! A score model is evaluated thousands of times on tensors of one shape, so nothing is decided while it runs.
@@ -23,7 +49,7 @@
 //! Each module sees only modules to its left:
 //! `error → gpu → graph → ops → nn → models`; `random`, `limits` and `files` are seen by all; `sde → error`; `score → models, sde`;
 //! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
-//! `training → score, data, checkpoint, output`; `bench → training`; the tool `gen` sees all.
+//! `training → score, data, checkpoint, output`; `bench → training`; `pipeline → all of these`; the tool `gen` sees all.
 //!
 //! # Waiting
 //!
@@ -58,6 +84,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod output;
+pub mod pipeline;
 pub mod random;
 pub mod sampling;
 pub mod score;

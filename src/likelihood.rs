@@ -1,4 +1,10 @@
 //! Bits per dimension by the probability-flow ODE (section 4.3 and appendix D.2 of Song et al. 2021).
+//!
+//! ```
+//! // Data of 256 levels in [-1, 1] has levels 2/256 apart: log2 of that is -7.
+//! assert_eq!(langevin::likelihood::offset(true), 7.0);
+//! assert_eq!(langevin::likelihood::offset(false), 8.0);
+//! ```
 
 use std::sync::Arc;
 

@@ -2,6 +2,13 @@
 //!
 //! A reader knows what something takes before it allocates, and compares that with a figure from here: bytes, counts, depth,
 //! the ratio of unpacked to packed bytes, and the memory that all decoding threads hold together.
+//!
+//! ```
+//! use langevin::limits::shown;
+//!
+//! // A name out of a file moves no cursor where it is printed.
+//! assert!(!shown("a\u{1b}[2Jb").to_string().contains('\u{1b}'));
+//! ```
 
 use std::fmt::{self, Write};
 use std::io::{self, Read};

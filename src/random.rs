@@ -1,5 +1,20 @@
 //! Philox4x32-10 on the CPU (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"). A number depends on
 //! what it is for, never on how many were drawn before it.
+//!
+//! ```
+//! use langevin::random::Stream;
+//!
+//! let numbers = |image| -> Vec<f64> {
+//!     let mut stream = Stream::new(7, 1, image);
+//!     (0..3).map(|_| stream.normal()).collect()
+//! };
+//! assert_eq!(numbers(4), numbers(4));
+//! assert_ne!(numbers(4), numbers(5));
+//! ```
+
+pub(crate) mod draws;
+
+pub use draws::dequantize;
 
 /// The block cipher: ten rounds on a counter under a key.
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use langevin::checkpoint;
 use langevin::checkpoint::diffusers::{
     self, DdpmConfig, SampleSize, SchedulerConfig, ScoreSdeVeConfig, UNetConfig,
 };
-use langevin::checkpoint::{self, Weights};
 
 use super::{bytes, refused};
 
@@ -35,7 +35,8 @@ fn flat_and_nested_folders() {
         let file = if weights.ends_with("bin") { "views.pth" } else { "views.safetensors" };
         write(folder, weights, bytes(file));
 
-        let Weights::Diffusers(found) = checkpoint::open(folder).unwrap() else { panic!("{config}") };
+        assert_eq!(checkpoint::open(folder).unwrap().format, "diffusers", "{config}");
+        let found = checkpoint::diffusers::open(folder).unwrap();
         let defaults = UNetConfig::default();
         assert_eq!(found.unet.sample_size, Some(SampleSize::Square(256)));
         assert_eq!((found.unet.norm_num_groups, found.unet.attention_head_dim), (None, Some(8)));

@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use langevin::checkpoint::{Source, Tensors, Weights, torch};
+use langevin::checkpoint::formats::Average;
+use langevin::checkpoint::{Checkpoint, Source, Tensors, torch};
 
 use super::counting::peak;
 use super::pickles::{Pickle, legacy_file, state_dict, zip_file};
@@ -19,31 +20,31 @@ fn source(bytes: &[u8]) -> Arc<Source> {
     Source::memory(NAME, bytes.to_vec())
 }
 
-/// All tensors of a file, whatever it is.
-fn groups(weights: &Weights) -> Vec<&Tensors> {
-    match weights {
-        Weights::Torch(file) => vec![&file.model],
-        Weights::Safetensors(file) => vec![&file.tensors],
-        Weights::Checkpoint(loaded) => {
-            let c = &loaded.checkpoint;
-            vec![&c.weights, &c.ema_weights, &c.adam_m, &c.adam_v]
-        }
-        Weights::Diffusers(_) => vec![],
-    }
-}
-
 /// Reads a file to the last element and keeps every element; panics become failures that show where.
 pub fn read_all(bytes: &[u8]) -> langevin::Result<Vec<Vec<u8>>> {
     let source = source(bytes);
     let work = || {
-        let weights = langevin::checkpoint::read(&source)?;
+        let contents = langevin::checkpoint::read(&source)?;
         let mut all = Vec::new();
-        for (name, tensor) in groups(&weights).into_iter().flat_map(Tensors::iter) {
-            let mut bytes = format!("{name} {} {:?} ", tensor.dtype(), tensor.shape()).into_bytes();
-            bytes.extend_from_slice(&tensor.bytes()?);
-            all.push(bytes);
+        let mut keep = |tensors: &Tensors| -> langevin::Result<()> {
+            for (name, tensor) in tensors.iter() {
+                let mut bytes = format!("{name} {} {:?} ", tensor.dtype(), tensor.shape()).into_bytes();
+                bytes.extend_from_slice(&tensor.bytes()?);
+                all.push(bytes);
+            }
+            Ok(())
+        };
+        keep(&contents.tensors)?;
+        if let Some(Average::Named { tensors, .. }) = contents.average.transpose()? {
+            keep(&tensors)?;
         }
-        if let Weights::Torch(file) = weights {
+        if contents.names_are_ours {
+            let c = Checkpoint::read(&source)?;
+            keep(&c.adam_m)?;
+            keep(&c.adam_v)?;
+        }
+        if contents.format.starts_with("torch") {
+            let file = torch::read(&source)?;
             let (optimizer, ema) = (file.optimizer.transpose()?, file.ema.transpose()?);
             let moments = optimizer.iter().flat_map(|adam| adam.state.values());
             let moments = moments.flat_map(|moments| [&moments.exp_avg, &moments.exp_avg_sq]);

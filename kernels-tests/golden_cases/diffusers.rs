@@ -5,7 +5,6 @@ use langevin::checkpoint::{diffusers, unet2d};
 use langevin::graph::{Draft, Graph, Plan, Shape, Value};
 use langevin::models::unet::Unet;
 use langevin::models::{Network, Weights};
-use langevin::nn::trace::WEIGHTS;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::PcTable;
 use langevin::sampling::draws::Draws;
@@ -92,7 +91,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn model(&self) -> NetworkModel<'_> {
-        NetworkModel { network: self.loaded.network.as_ref(), set: WEIGHTS }
+        NetworkModel::new(self.loaded.network.as_ref())
     }
 
     /// The recorded draws, `draws n h w c`, of which a run takes `taken`.
@@ -160,7 +159,7 @@ impl Run<'_> {
         let stack = graph.input("noise", noise.shape.clone());
         let draws = Draws::recorded(stack, coefficients.counter, 1);
         let model = self.model();
-        let score = ModelScore { model: &model, unscaled: true };
+        let score = ModelScore { model, unscaled: true };
         let step =
             SolverStep::trace(&mut graph, &score, &table, coefficients, &shape, draws).map_err(problem)?;
         let written = [(stack, noise.to_f32()), (coefficients.rows, SolverStep::table_data(&table))];
@@ -189,7 +188,7 @@ impl Run<'_> {
         let stack = graph.input("noise", noise.shape.clone());
         let draws = Draws::recorded(stack, coefficients.counter, per_step);
         let model = self.model();
-        let score = ModelScore { model: &model, unscaled: true };
+        let score = ModelScore { model, unscaled: true };
         let setting =
             PcSetting { score: &score, pc: &table, norm: Norm::Batch, counted: None, constraint: None };
         let step = PcStep::trace(&mut graph, setting, coefficients, &shape, draws).map_err(problem)?;

@@ -5,12 +5,11 @@ use std::cell::RefCell;
 use langevin::graph::{Draft, Graph, Resources, Shape, Value};
 use langevin::inverse::class::{Classes, GuidedScore};
 use langevin::models::Config;
-use langevin::nn::trace::WEIGHTS;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::{PcOptions, PcTable};
 use langevin::sampling::draws::Draws;
 use langevin::sampling::pc::{PcSetting, PcStep, draws_per_step};
-use langevin::score::{At, ModelScore, NetworkModel, ScoreFn, SecondModel};
+use langevin::score::{At, ModelScore, NetworkModel, ScoreFn};
 use langevin::sde::{self, TimeConditioning};
 
 use crate::case::{Case, Tensor};
@@ -84,10 +83,10 @@ fn sample(case: &Case, context: &Context, config: &Fields) -> Result<Outputs, St
     let second = classifier::network(&described, context, &shape[1].into())?;
     let classes = described.key("config")?["num_outputs"].as_u64().ok_or("num_outputs is not a count")?;
 
-    let model = NetworkModel { network: loaded.network.as_ref(), set: WEIGHTS };
-    let score = ModelScore { model: &model, unscaled: sde.name() == "vesde" };
-    let classifier = SecondModel { network: second.network.as_ref() };
-    let guided = GuidedScore { score: &score, classifier: &classifier, guidance: 1.0 };
+    let model = NetworkModel::new(loaded.network.as_ref());
+    let score = ModelScore { model, unscaled: sde.name() == "vesde" };
+    let classifier = NetworkModel::second(second.network.as_ref());
+    let guided = GuidedScore { score: &score, classifier, guidance: 1.0 };
     let watched = Watched { guided, gradients: RefCell::default() };
     let per_step = draws_per_step(&table, None);
     let expected = 1 + per_step * table.rows.len();
@@ -110,7 +109,7 @@ fn sample(case: &Case, context: &Context, config: &Fields) -> Result<Outputs, St
     let wished = Classes::new(gpu, shape[0], classes as usize).map_err(problem)?;
     wished.write(&labels).map_err(problem)?;
     let resources: Resources = wished.resources(loaded.weights.resources());
-    let resources = SecondModel::resources(&second.weights, resources);
+    let resources = NetworkModel::second_resources(&second.weights, resources);
     let draft = Draft::new(&graph, &kept, gpu.capabilities(), options()).map_err(problem)?;
     let mut plan = draft.build(gpu, resources).map_err(problem)?;
     for (value, data) in [(stack, noise.to_f32()), (coefficients.rows, PcStep::table_data(&table))] {

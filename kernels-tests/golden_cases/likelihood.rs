@@ -35,7 +35,7 @@ pub fn run(case: &Case, context: &Context) -> Result<Report, String> {
     let shape = nhwc(&data.shape)?;
     let gpu = context.gpu()?;
     let model = run.model();
-    let score = ModelScore { model: &model, unscaled: run.unscaled() };
+    let score = ModelScore { model, unscaled: run.unscaled() };
     let draft = OdeDraft::new(gpu, &score, shape.clone(), true, crate::context::choice()).map_err(problem)?;
     let time = TimeConditioning::Continuous;
     let mut ode = draft.build(gpu, run.resources(), &run.sde, time).map_err(problem)?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use langevin::graph::{Draft, DraftOptions, Graph, Resources, Shape, Value};
 use langevin::inverse::{KnownData, XMean};
-use langevin::nn::trace::WEIGHTS;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::{PcOptions, PcTable};
 use langevin::sampling::draws::Draws;
@@ -66,7 +65,7 @@ impl<'a> Sampling<'a> {
     }
 
     pub fn model(&self) -> NetworkModel<'_> {
-        NetworkModel { network: self.loaded.network.as_ref(), set: WEIGHTS }
+        NetworkModel::new(self.loaded.network.as_ref())
     }
 
     pub fn resources(&self) -> Resources {
@@ -135,7 +134,7 @@ impl<'a> Sampling<'a> {
         let stack = graph.input("noise", noise.shape.clone());
         let draws = Draws::recorded(stack, coefficients.counter, per_step);
         let model = self.model();
-        let score = ModelScore { model: &model, unscaled: self.unscaled() };
+        let score = ModelScore { model, unscaled: self.unscaled() };
         let setting =
             PcSetting { score: &score, pc: &table, norm: Norm::Batch, counted: None, constraint: imposed };
         let step = PcStep::trace(&mut graph, setting, coefficients, &shape, draws).map_err(problem)?;
@@ -210,7 +209,7 @@ impl<'a> Sampling<'a> {
         let shape = nhwc(&config.usizes("shape")?)?;
         let (gpu, time) = (self.context.gpu()?, self.time(config)?);
         let model = self.model();
-        let score = ModelScore { model: &model, unscaled: self.unscaled() };
+        let score = ModelScore { model, unscaled: self.unscaled() };
         let choice = crate::context::choice();
         let draft = OdeDraft::new(gpu, &score, shape.clone(), false, choice).map_err(problem)?;
         let mut ode = draft.build(gpu, self.resources(), &self.sde, time).map_err(problem)?;

@@ -38,8 +38,7 @@ fn inspect_says_what_is_wrong_with_a_file() {
     let at = folder.path();
     run_in(at, &["inspect", "missing.pth"]).fails(4, &["missing.pth", "No such file"]);
     std::fs::write(at.join("notes.txt"), "these are no weights").unwrap();
-    run_in(at, &["inspect", "notes.txt"])
-        .fails(4, &["notes.txt", "neither a file of torch.save nor safetensors"]);
+    run_in(at, &["inspect", "notes.txt"]).fails(4, &["notes.txt", "no weights in a form that is known"]);
     run_in(at, &["inspect", "."]).fails(4, &["neither a checkpoint", "config.json"]);
     picture(at, "cut.png", 3);
     let bytes = std::fs::read(at.join("cut.png")).unwrap();

@@ -7,6 +7,8 @@ mod files;
 mod goldens;
 mod mistakes;
 mod models;
+mod outside;
+mod pipeline;
 mod resume;
 mod seeds;
 mod train;

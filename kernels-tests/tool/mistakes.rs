@@ -15,7 +15,8 @@ fn what_is_wrong_with_a_model_is_told() {
     run_in(at, &["sample", "--model", "missing.pth"]).fails(4, &["missing.pth"]);
     run_in(at, &["sample", "--model", "embeded"]).fails(2, &["did you mean \"embedded\"?"]);
     std::fs::write(at.join("notes.txt"), "these are no weights").unwrap();
-    run_in(at, &["sample", "--model", "notes.txt"]).fails(4, &["--model", "neither a file of torch.save"]);
+    run_in(at, &["sample", "--model", "notes.txt"])
+        .fails(4, &["--model", "no weights in a form that is known", "torch.save"]);
     run_in(at, &["sample", "--model", &place.model]).fails(2, &["holds no configuration", "preset"]);
     let other = ["sample", "--model", &place.model, "--config", "ve/cifar10_ncsnpp_continuous"];
     run_in(at, &other).fails(4, &["is the config that of this file?"]);

@@ -14,13 +14,12 @@ use std::time::Duration;
 use langevin::checkpoint::{Checkpoint, load};
 use langevin::data::{Dataset, Preprocess};
 use langevin::gpu::Gpu;
-use langevin::graph::{Graph, Value};
-use langevin::models::Config;
-use langevin::nn::{Init, Manifest};
+use langevin::graph::Value;
+use langevin::models::{Config, Network};
+use langevin::nn::{Init, Manifest, Trace};
 use langevin::ops::conv2d::{Conv2d, Epilogue, conv2d};
-use langevin::ops::philox::Source;
 use langevin::random::Stream;
-use langevin::training::{Event, Trainable, Trainer, TrainerOptions};
+use langevin::training::{Event, Trainer, TrainerOptions};
 
 const NAME: &str = "killed::a_killed_run_lost_nothing_that_it_reported_as_saved";
 /// Holds the work folder of the run to be killed.
@@ -46,12 +45,13 @@ impl Tiny {
     }
 }
 
-impl Trainable for Tiny {
+impl Network for Tiny {
     fn manifest(&self) -> &Manifest {
         &self.0
     }
 
-    fn output(&self, g: &mut Graph, x: Value, _: Value, _: Option<Source>) -> langevin::Result<Value> {
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, _: Value) -> langevin::Result<Value> {
+        let g = &mut *trace.graph;
         let weight = g.parameter("weights", "weight", [1, 1, 3, 3])?;
         let bias = g.parameter("weights", "bias", [1])?;
         conv2d(g, x, None, weight, Conv2d::same(3), Epilogue::bias(bias))

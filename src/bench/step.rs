@@ -14,9 +14,7 @@ use crate::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
 use crate::sampling::draws::Draws;
 use crate::sampling::pc::{PcSetting, PcStep};
 use crate::score::{ModelScore, NetworkModel};
-use crate::training::{
-    Objective, Reduction, StepBatch, StepDraft, StepSettings, Trainable, adam_of, sde_of, time_of,
-};
+use crate::training::{Objective, Reduction, StepBatch, StepDraft, StepSettings, adam_of, sde_of, time_of};
 
 /// A preset whose network begins with weights everywhere: zeros, as the paper has them in places, would hide mistakes.
 fn open(preset: &str) -> Result<(Config, Box<dyn Network>)> {
@@ -44,8 +42,8 @@ pub(super) fn forward(preset: &str, n: usize) -> Result<Workload> {
 /// One predictor-corrector step: reverse diffusion and Langevin, as the paper samples.
 pub(super) fn predictor_corrector(preset: &str, n: usize) -> Result<Workload> {
     let (config, network) = open(preset)?;
-    let model = NetworkModel { network: network.as_ref(), set: WEIGHTS };
-    let score = ModelScore { model: &model, unscaled: true };
+    let model = NetworkModel::new(network.as_ref());
+    let score = ModelScore { model, unscaled: true };
     let sde = sde_of(&config)?;
     let pc = PcTable::new(&PcOptions {
         sde: sde.with_n(sde.n())?,
@@ -93,9 +91,9 @@ pub(super) fn training(gpu: &Gpu, preset: &str, n: usize, kernels: &Kernels) -> 
         recompute: false,
         choice: kernels.choice.clone(),
     };
-    let draft = StepDraft::new(gpu, &network, &settings)?.tuned(kernels.tuner.as_ref())?;
+    let draft = StepDraft::new(gpu, network.as_ref(), &settings)?.tuned(kernels.tuner.as_ref())?;
     let mut step = draft.build(gpu)?;
-    step.state().initialise(Trainable::manifest(&network), 7)?;
+    step.state().initialise(network.manifest(), 7)?;
     let objective = Objective::of(&config)?;
     let mut stream = Stream::new(7, 0, 0);
     let rows: Result<Vec<_>> = (0..n).map(|_| objective.row(objective.draw(&mut stream))).collect();

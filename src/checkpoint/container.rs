@@ -102,7 +102,11 @@ impl Checkpoint {
 
     /// [`Checkpoint::open`], from any source.
     pub fn read(source: &Arc<Source>) -> Result<Self> {
-        let header = Header::read(source)?;
+        Self::of_header(&Header::read(source)?, source)
+    }
+
+    /// The same of a header that was read already.
+    pub(super) fn of_header(header: &Header, source: &Arc<Source>) -> Result<Self> {
         let fields = Fields { source, map: fields(&header.metadata) };
         if fields.text("format")? != FORMAT {
             return Err(source.bad("it is no checkpoint of this program"));

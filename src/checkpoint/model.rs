@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-#[cfg(feature = "files")]
 use super::adopt::adopt;
 use super::diffusers::{SchedulerConfig, UNetConfig};
 #[cfg(feature = "files")]
-use super::open;
+use super::formats::open;
+use super::formats::{Average, Contents, Described, read};
 use super::resolve::{Apart, Resolved, resolve};
-use super::safetensors::Metadata;
-use super::torch::{Ema, Parameter};
-use super::{Source, Tensor, Tensors, Weights, read, unet2d};
+use super::torch::Parameter;
+use super::{Source, Tensor, Tensors, unet2d};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, blocking};
+use crate::models::unet::Unet;
 use crate::models::{self, Config, Network, names};
 
 /// The weights that are built into the program, if any are.
@@ -85,7 +85,22 @@ impl SavedModel {
     #[cfg(feature = "files")]
     pub fn open_with(path: impl AsRef<Path>, config: Option<Config>, change: Change<'_>) -> Result<Self> {
         let path = path.as_ref();
-        Self::new(open(path)?, path, config, change)
+        Self::new(open(path)?, path, None, config, change)
+    }
+
+    /// [`SavedModel::open_with`] for a network that the configuration does not name: the file's tensors have its parameters' names.
+    ///
+    /// # Errors
+    /// As [`SavedModel::open`].
+    #[cfg(feature = "files")]
+    pub fn open_for(
+        path: impl AsRef<Path>,
+        network: Box<dyn Network>,
+        config: Option<Config>,
+        change: Change<'_>,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        Self::new(open(path)?, path, Some(network), config, change)
     }
 
     /// The embedded model, with `change` applied to its configuration.
@@ -101,111 +116,68 @@ impl SavedModel {
             ));
         };
         let name = Path::new("the embedded model");
-        Self::new(read(&Source::memory(name, bytes))?, name, None, change)
+        Self::new(read(&Source::memory(name, bytes))?, name, None, None, change)
     }
 
-    fn new(weights: Weights, path: &Path, config: Option<Config>, change: Change<'_>) -> Result<Self> {
-        let config_given = config;
-        let given = |own: Option<Config>| {
-            config_given.clone().or(own).ok_or_else(|| {
+    /// The network that `contents` are of, and its tensors under our names.
+    fn new(
+        contents: Contents,
+        path: &Path,
+        brought: Option<Box<dyn Network>>,
+        given: Option<Config>,
+        change: Change<'_>,
+    ) -> Result<Self> {
+        let Contents { tensors, names_are_ours, average, described, step, classes, recipe, .. } = contents;
+        let mut no_sde = described.as_ref().and_then(|described| described.no_sde.clone());
+        let own = || match (&contents.config, &described) {
+            // What diffusers calls a configuration is another one.
+            (_, Some(Described { unet, scheduler, has_their_names: true, .. })) => {
+                let adopted = adopt(unet, scheduler.as_ref())?;
+                no_sde = adopted.no_sde;
+                Ok(adopted.config)
+            }
+            (Some(text), _) => Config::from_toml(text, &path.to_string_lossy()),
+            (None, _) => {
                 let problem = format!(
                     "{} holds no configuration; say which preset or TOML file it belongs to",
                     path.display()
                 );
-                Error::invalid("config", "none", problem)
-            })
-        };
-        let built = |config: Config| {
-            let config = change(config)?;
-            models::build(&config).map(|network| (config, network))
-        };
-        let (config, network, step, note, raw, ema);
-        let (mut broken_ema, mut only_average, mut taken) = (None, false, String::new());
-        let mut split = |resolved: Resolved| {
-            let mut ema = None;
-            match resolved.ema {
-                Some(Ok(average)) => ema = Some(average),
-                Some(Err(error)) => broken_ema = Some(error.to_string()),
-                None => {}
+                Err(Error::invalid("config", "none", problem))
             }
-            (only_average, taken) = (resolved.only_average, resolved.taken);
-            (resolved.raw, ema)
         };
-        let (mut scheduler, mut unet, mut no_sde) = (None, None, None);
-        let (mut classes, mut recipe) = (Vec::new(), None);
-        match weights {
-            Weights::Torch(file) => {
-                (config, network) = built(given(None)?)?;
-                let theirs = names::torch_names(network.manifest())?;
-                let apart = file.ema.map(|ema| average_of(ema, network.as_ref(), &theirs, path));
-                (raw, ema) = split(resolve(&file.model, apart, network.as_ref(), &theirs)?);
-                (step, note) = (file.step, None);
-            }
-            Weights::Safetensors(file) => {
-                let text = |key: &str| text_of(&file.metadata, key);
-                let own =
-                    text("config").map(|t| Config::from_toml(t, &path.to_string_lossy())).transpose()?;
-                if let Some(text) = text("unet") {
-                    let bad = |key: &str, e: serde_json::Error| {
-                        Error::format(path, format!("its metadata, {key}: {e}"))
-                    };
-                    let described = UNetConfig::from_json(text).map_err(|e| bad("unet", e))?;
-                    network = Box::new(unet2d::network(&described, &file.tensors)?) as Box<dyn Network>;
-                    config = change(given(own)?)?;
-                    let kept =
-                        text_of(&file.metadata, "scheduler").map(SchedulerConfig::from_json).transpose();
-                    scheduler = kept.map_err(|e| bad("scheduler", e))?;
-                    no_sde = text_of(&file.metadata, "no_sde").map(str::to_owned);
-                    unet = Some(described);
-                } else {
-                    (config, network) = built(given(own)?)?;
-                }
-                let theirs = names::torch_names(network.manifest())?;
-                (raw, ema) = split(resolve(&file.tensors, None, network.as_ref(), &theirs)?);
-                classes = text(CLASSES).map_or(Vec::new(), class_names);
-                recipe = text(RECIPE).map(str::to_owned);
-                (step, note) = (text("step").and_then(|s| s.parse().ok()), None);
-            }
-            Weights::Checkpoint(loaded) => {
-                let c = loaded.checkpoint;
-                let own = Config::from_toml(&c.config, &path.to_string_lossy())?;
-                (config, network) = built(given(Some(own))?)?;
-                let ours: Vec<String> = network.manifest().params().iter().map(|p| p.name.clone()).collect();
-                raw = renamed(&c.weights, network.as_ref(), &ours, None)?;
-                ema = match c.ema_weights.is_empty() {
-                    true => None,
-                    false => Some(renamed(&c.ema_weights, network.as_ref(), &ours, Some(&c.weights))?),
+        let config = change(given.map_or_else(own, Ok)?)?;
+        let (network, resolved): (Box<dyn Network>, Resolved) = match (&described, brought) {
+            (Some(described), None) => {
+                let unet = unet2d::network(&described.unet, &tensors)?;
+                let unet = unet.with_conditioning(config.conditioning());
+                let resolved = match described.has_their_names {
+                    true => Resolved::only(read_unet(&unet, &tensors)?),
+                    false => resolve(&tensors, None, &unet, &names::torch_names(unet.manifest())?)?,
                 };
-                classes = c.extra.get(CLASSES).map_or(Vec::new(), |text| class_names(text));
-                recipe = c.extra.get(RECIPE).cloned();
-                (step, note) = (Some(c.step), loaded.note);
+                (Box::new(unet), resolved)
             }
-            #[cfg(feature = "files")]
-            Weights::Diffusers(folder) => {
-                let stored = folder.tensors()?;
-                let built = unet2d::network(&folder.unet, &stored)?;
-                let own = match &config_given {
-                    Some(config) => config.clone(),
-                    None => {
-                        let adopted = adopt(&folder.unet, folder.scheduler.as_ref())?;
-                        no_sde = adopted.no_sde;
-                        adopted.config
+            (_, brought) => {
+                let network = brought.map_or_else(|| models::build(&config), Ok)?;
+                let resolved = match names_are_ours {
+                    true => ours(&tensors, average, network.as_ref())?,
+                    false => {
+                        let theirs = names::torch_names(network.manifest())?;
+                        let apart = average.map(|average| apart(average, network.as_ref(), &theirs, path));
+                        resolve(&tensors, apart, network.as_ref(), &theirs)?
                     }
                 };
-                config = change(own)?;
-                let mut tensors = Tensors::new(&folder.weights);
-                unet2d::read(&built, &stored, |name, data| {
-                    let shape =
-                        built.manifest().params().iter().find(|p| p.name == name).map(|p| &p.shape[..]);
-                    tensors.insert(name, Tensor::from_f32(shape.unwrap_or_default(), data)?)
-                })?;
-                network = Box::new(built);
-                (step, note, ema, raw) = (None, None, None, tensors);
-                (scheduler, unet) = (folder.scheduler, Some(folder.unet));
+                (network, resolved)
             }
-        }
-        let note = note.or((!taken.is_empty()).then(|| format!("{}: {taken}", path.display())));
+        };
+        let Resolved { raw, ema, only_average, taken } = resolved;
+        let (ema, broken_ema) = match ema {
+            Some(Ok(average)) => (Some(average), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, None),
+        };
+        let note = contents.note.or((!taken.is_empty()).then(|| format!("{}: {taken}", path.display())));
         let name = path.display().to_string();
+        let (unet, scheduler) = described.map_or((None, None), |d| (Some(d.unet), d.scheduler));
         Ok(Self {
             config,
             network,
@@ -280,29 +252,51 @@ impl SavedModel {
     }
 }
 
-/// The names of classes out of a file; none where they are no list of names.
-fn class_names(text: &str) -> Vec<String> {
-    serde_json::from_str(text).unwrap_or_default()
+/// The tensors of a U-Net under our names, out of those that diffusers names.
+fn read_unet(unet: &Unet, stored: &Tensors) -> Result<Tensors> {
+    let mut tensors = Tensors::new(stored.origin());
+    unet2d::read(unet, stored, |name, data| {
+        let shape = unet.manifest().find(name).map(|p| &p.shape[..]);
+        tensors.insert(name, Tensor::from_f32(shape.unwrap_or_default(), data)?)
+    })?;
+    Ok(tensors)
 }
 
-/// The value of a key of a file's metadata.
-fn text_of<'m>(metadata: &'m Metadata, key: &str) -> Option<&'m str> {
-    metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
-}
-
-/// The average of a file of torch.save, with names.
-fn average_of(ema: Result<Ema>, network: &dyn Network, theirs: &[String], path: &Path) -> Apart {
-    let mut place = "ema".to_owned();
-    let tensors = ema.and_then(|ema| {
-        place.clone_from(&ema.place);
-        if !ema.by_name.is_empty() {
-            return Ok(ema.by_name);
+/// What a file of ours holds of a network.
+fn ours(tensors: &Tensors, average: Option<Result<Average>>, network: &dyn Network) -> Result<Resolved> {
+    let ours: Vec<String> = network.manifest().params().iter().map(|p| p.name.clone()).collect();
+    let ema = match average.transpose()? {
+        Some(Average::Named { tensors: average, .. }) => {
+            Some(Ok(renamed(&average, network, &ours, Some(tensors))?))
         }
-        let params = network.manifest().params().iter().zip(theirs);
-        let parameters: Vec<Parameter> = params
-            .map(|(p, name)| Parameter { name: name.clone(), shape: p.shape.clone(), trainable: p.trainable })
-            .collect();
-        ema.named(&parameters, path)
+        _ => None,
+    };
+    Ok(Resolved { ema, ..Resolved::only(renamed(tensors, network, &ours, None)?) })
+}
+
+/// An average that a file keeps apart, with names.
+fn apart(average: Result<Average>, network: &dyn Network, theirs: &[String], path: &Path) -> Apart {
+    let mut place = "ema".to_owned();
+    let tensors = average.and_then(|average| match average {
+        Average::Named { place: at, tensors } => {
+            place = at;
+            Ok(tensors)
+        }
+        Average::Torch(ema) => {
+            place.clone_from(&ema.place);
+            if !ema.by_name.is_empty() {
+                return Ok(ema.by_name);
+            }
+            let params = network.manifest().params().iter().zip(theirs);
+            let parameters: Vec<Parameter> = params
+                .map(|(p, name)| Parameter {
+                    name: name.clone(),
+                    shape: p.shape.clone(),
+                    trainable: p.trainable,
+                })
+                .collect();
+            ema.named(&parameters, path)
+        }
     });
     Apart { place, tensors }
 }

@@ -23,6 +23,13 @@ pub(super) struct Resolved {
     pub(super) taken: String,
 }
 
+impl Resolved {
+    /// Weights and nothing else.
+    pub(super) fn only(raw: Tensors) -> Self {
+        Self { raw, ema: None, only_average: false, taken: String::new() }
+    }
+}
+
 /// An average that a file keeps apart from the weights.
 pub(super) struct Apart {
     /// Where, for messages.

@@ -10,6 +10,7 @@ use crate::nn::layers::Groups;
 use crate::nn::resample::{Filter, Merge, Resample};
 use crate::nn::residual::BlockStyle;
 use crate::ops::activation::Activation;
+use crate::sde::TimeConditioning;
 
 /// Standard deviation of the Fourier frequencies, which configs do not give.
 const FOURIER_SCALE: f64 = 16.0;
@@ -88,6 +89,8 @@ pub fn spec(config: &UNetConfig) -> Result<UnetSpec> {
         },
         input_pyramid: if skip { InputPyramid::Skip(Merge::Sum) } else { InputPyramid::None },
         output_pyramid: if skip { OutputPyramid::Skip } else { OutputPyramid::None },
+        // Until the scheduler says more.
+        conditioning: TimeConditioning::Discrete { levels: 1000 },
         style: BlockStyle {
             groups: [blocks; 2],
             norm_eps: config.norm_eps,

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::dataset::fnv;
 use super::decode::Limits;
-use super::draws::{self, Purpose};
 use super::ingest::{BadImage, Preparation, ingest};
 use super::layout::{Split, layout};
 use super::preprocess::Preprocess;
 use crate::Result;
+use crate::random::draws::{self, Purpose};
 
 /// What to look at.
 #[derive(Clone, Debug)]

@@ -8,12 +8,12 @@ use std::time::UNIX_EPOCH;
 use super::cache::{Cache, CacheWriter, Entry, Meta, arrange};
 use super::container::list_files;
 use super::decode::Limits;
-use super::draws;
 use super::ingest::{BadImage, Preparation, Progress, ingest};
 use super::layout::Split;
 use super::preprocess::Preprocess;
 use crate::formats::crc::crc32c;
 use crate::limits::{PIXELS_IN_MEMORY, shown};
+use crate::random::draws;
 use crate::{Error, Result, files};
 
 /// What an [`Error::Invalid`] calls the folder of [`DataConfig::cache_folder`].
@@ -58,6 +58,15 @@ enum Store {
 }
 
 impl Dataset {
+    /// Pictures of any size, cropped to squares of `image_size` pixels and `channels` (1 or 3), read to memory: no more than
+    /// [`PIXELS_IN_MEMORY`] bytes of pixels. [`Dataset::open`] packs larger sets in a folder.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`]; [`Error::Invalid`] for sizes and channels that no picture has.
+    pub fn pictures(path: impl Into<PathBuf>, image_size: u32, channels: u32) -> Result<Arc<Self>> {
+        Self::open(&DataConfig::new(path, Preprocess::new(image_size, channels)?), &mut |_| true)
+    }
+
     /// Opens the packed form of a source, or packs it first. `progress` hears the number of pictures packed so far and
     /// may end the packing by returning false; it is not called where the cache fits.
     ///

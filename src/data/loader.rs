@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Subset;
-use super::draws::{self, Purpose};
 use super::transform::{center, dequantize, flip_horizontal, to_unit};
+use crate::random::draws::{self, Purpose};
 use crate::{Error, Result};
 
 /// What happens where an epoch's images do not fill a batch.

@@ -6,23 +6,24 @@
 //! cores, into a packed file in the cache folder, or to memory where none is named; a picture that cannot be read is skipped and reported.
 //! [`Loader`] then hands out batches in an order that depends on seed and epoch alone, so that a run resumes exactly.
 //!
-//! ```no_run
+//! ```
 //! use langevin::data::{DataConfig, Dataset, Loader, LoaderConfig, LoaderState, Preprocess, Split};
+//! use langevin::pipeline::Images;
 //!
 //! # fn main() -> langevin::Result<()> {
-//! let config = DataConfig {
-//!     cache_folder: Some("packed".into()),
-//!     ..DataConfig::new("cifar10.tar.xz", Preprocess::for_dataset("CIFAR10", 32, 3)?)
-//! };
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let folder = folder.path();
+//! # Images::from_nhwc([4, 20, 30, 3], vec![0.5; 4 * 20 * 30 * 3])?.save(folder.join("photos"))?;
+//! let mut config = DataConfig::new(folder.join("photos"), Preprocess::new(16, 3)?);
+//! config.cache_folder = Some(folder.join("packed"));
 //! let data = Dataset::open(&config, &mut |done| {
 //!     eprint!("\r{done} pictures");
 //!     true
 //! })?;
 //! let train = data.subset(Split::Train)?;
-//! let mut loader = Loader::new(train, LoaderConfig::training(128, 42), LoaderState::default())?;
-//! while let Some(batch) = loader.next_batch()? {
-//!     println!("{:?}, waited {:?}", batch.shape, loader.last_wait());
-//! }
+//! let mut loader = Loader::new(train, LoaderConfig::training(2, 42), LoaderState::default())?;
+//! let batch = loader.next_batch()?.expect("training data has no end");
+//! assert_eq!(batch.shape, [2, 16, 16, 3]);
 //! # Ok(())
 //! # }
 //! ```
@@ -33,7 +34,6 @@ mod cifar;
 mod container;
 mod dataset;
 mod decode;
-mod draws;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod ingest;

@@ -109,7 +109,12 @@ impl std::fmt::Debug for Gpu {
 
 /// The smallest kernel there is.
 fn probe() -> Kernel {
-    Kernel { shader: "lookup/advance.wgsl", constants: Vec::new(), access: vec![Access::ReadWrite] }
+    Kernel {
+        shader: "lookup/advance.wgsl",
+        text: None,
+        constants: Vec::new(),
+        access: vec![Access::ReadWrite],
+    }
 }
 
 async fn request(
@@ -246,6 +251,14 @@ impl Gpu {
     /// As [`Gpu::open_async`]; [`Error::CannotBlock`] in a browser.
     pub fn open(options: &Options) -> Result<Self> {
         blocking(Self::open_async(options))
+    }
+
+    /// [`Gpu::open`] of the best adapter.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_default() -> Result<Self> {
+        Self::open(&Options::default())
     }
 
     /// The adapter this device was opened on.

@@ -1,6 +1,17 @@
 //! The only module that names `wgpu`: device choice, buffers, shader assembly, pipelines, submission, timing.
 //!
 //! The rest of the library sees [`Gpu`], [`Buffer`], [`Kernel`] and [`Dispatch`] and no type of the GPU interface.
+//!
+//! ```
+//! use langevin::gpu::{Gpu, Options, survey};
+//!
+//! for adapter in survey(&Options::default())?.adapters {
+//!     println!("{}: {} ({}), {}", adapter.index, adapter.name, adapter.backend, adapter.driver);
+//! }
+//! let gpu = Gpu::open(&Options { baseline: true, ..Options::default() })?;
+//! assert!(gpu.capabilities().max_binding >= 128 << 20);
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 mod adapter;
 mod backend;

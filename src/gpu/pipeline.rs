@@ -24,8 +24,10 @@ pub enum Access {
 /// `@binding(0)`, `@binding(1)`, …; the uniform block, whose first member is `origin: vec4<u32>`, comes right behind them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
-    /// Path below `shaders/`.
+    /// Path below `shaders/`, or the name of a `text`.
     pub shader: &'static str,
+    /// The text of a shader that is no file of this crate.
+    pub text: Option<&'static str>,
     /// Constants in front of the text.
     pub constants: Vec<(&'static str, Const)>,
     /// Access of each storage binding.
@@ -33,11 +35,12 @@ pub struct Kernel {
 }
 
 /// What identifies a kernel: file, constants, access.
-type Key = (&'static str, Vec<(&'static str, (u8, u32))>, Vec<Access>);
+type Key = (&'static str, Option<&'static str>, Vec<(&'static str, (u8, u32))>, Vec<Access>);
 
 impl Kernel {
     fn key(&self) -> Key {
-        (self.shader, self.constants.iter().map(|(n, c)| (*n, c.key())).collect(), self.access.clone())
+        let constants = self.constants.iter().map(|(n, c)| (*n, c.key())).collect();
+        (self.shader, self.text, constants, self.access.clone())
     }
 
     /// The label of pipelines and dispatches: file and constants.
@@ -56,16 +59,22 @@ impl Kernel {
 
     /// The assembled WGSL.
     pub fn source(&self) -> Result<String> {
-        shader::assemble(self.shader, &self.constants)
-            .map_err(|cause| Error::Pipeline { label: self.label(), cause })
+        self.assembled(&self.constants)
+    }
+
+    fn assembled(&self, constants: &[(&'static str, Const)]) -> Result<String> {
+        match self.text {
+            Some(text) => shader::assemble_text(self.shader, text, constants),
+            None => shader::assemble(self.shader, constants),
+        }
+        .map_err(|cause| Error::Pipeline { label: self.label(), cause })
     }
 
     /// The assembled WGSL for FXC.
     pub fn source_for_fxc(&self) -> Result<String> {
         let mut constants = self.constants.clone();
         constants.push((shader::FXC, Const::U32(1)));
-        shader::assemble(self.shader, &constants)
-            .map_err(|cause| Error::Pipeline { label: self.label(), cause })
+        self.assembled(&constants)
     }
 }
 

@@ -106,6 +106,15 @@ impl fmt::Display for Const {
 
 /// Assembles `path` with `constants` in front. The error says file and line.
 pub fn assemble(path: &str, constants: &[(&str, Const)]) -> Result<String, String> {
+    assemble_lines(path, &read(path)?, constants)
+}
+
+/// Assembles a `text` of another program, which has a path only for messages, with `constants` in front. It may use this crate's files.
+pub fn assemble_text(path: &str, text: &str, constants: &[(&str, Const)]) -> Result<String, String> {
+    assemble_lines(path, &text.lines().collect::<Vec<_>>(), constants)
+}
+
+fn assemble_lines(path: &str, lines: &[&str], constants: &[(&str, Const)]) -> Result<String, String> {
     let mut body = String::new();
     let mut names = BTreeMap::from([(FXC.to_owned(), 0)]);
     for (name, value) in constants {
@@ -114,8 +123,7 @@ pub fn assemble(path: &str, constants: &[(&str, Const)]) -> Result<String, Strin
         }
     }
     let mut used = HashSet::new();
-    let lines = read(path)?;
-    expand(path, &lines, &mut names, &mut used, &mut body)?;
+    expand(path, lines, &mut names, &mut used, &mut body)?;
     // `enable` directives come before everything else in a module.
     let (enables, rest): (Vec<&str>, Vec<&str>) =
         body.lines().partition(|l| l.trim_start().starts_with("enable "));

@@ -38,12 +38,19 @@ impl Launch {
     /// A launch of `shaders/<shader>` that binds nothing yet.
     pub fn new(shader: &'static str) -> Self {
         Self {
-            kernel: Kernel { shader, constants: Vec::new(), access: Vec::new() },
+            kernel: Kernel { shader, text: None, constants: Vec::new(), access: Vec::new() },
             operands: Vec::new(),
             uniform: Vec::new(),
             grid: [1, 1, 1],
             flops: 0.0,
         }
+    }
+
+    /// A launch of a shader of another program: `name` for messages, and the WGSL, which may have the directives of this crate's files.
+    pub fn of_text(name: &'static str, text: &'static str) -> Self {
+        let mut launch = Self::new(name);
+        launch.kernel.text = Some(text);
+        launch
     }
 
     /// A constant in front of the shader's text: tile sizes and switches; sizes only for conv, GEMM and attention.

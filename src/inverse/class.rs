@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, ParameterLayout, ParameterSet, Resources, Shape, Value};
 use crate::ops::elementwise::{combine, sub};
 use crate::ops::softmax::softmax;
-use crate::score::{At, Model, ScoreFn};
+use crate::score::{At, NetworkModel, ScoreFn};
 
 /// The parameter set that holds what is wished for, so that it can change between runs of one plan.
 const SET: &str = "classes";
@@ -23,7 +23,7 @@ pub struct GuidedScore<'a> {
     /// The unconditional score.
     pub score: &'a dyn ScoreFn,
     /// Logits, `n classes`, of an image and the standard deviation of its noise.
-    pub classifier: &'a dyn Model,
+    pub classifier: NetworkModel<'a>,
     /// The factor of the classifier's gradient: 1 is Bayes' rule, more sharpens p(y | x) (Dhariwal and Nichol 2021, section 4.3).
     pub guidance: f64,
 }
@@ -120,6 +120,8 @@ mod tests {
     use super::*;
     use crate::gpu::Options;
     use crate::graph::{Choice, Draft, DraftOptions};
+    use crate::models::Network;
+    use crate::nn::{Manifest, Trace};
     use crate::ops::broadcast::scale_images;
     use crate::ops::conv2d::{Epilogue, linear};
     use crate::ops::elementwise::{add, copy_as, mul, scale};
@@ -149,11 +151,16 @@ mod tests {
     }
 
     /// Two classes whose logits are linear in the pixels: ± their sum.
-    #[derive(Debug)]
-    struct Sides;
+    #[derive(Debug, Default)]
+    struct Sides(Manifest);
 
-    impl Model for Sides {
-        fn output(&self, graph: &mut Graph, x: Value, _: Value) -> Result<Value> {
+    impl Network for Sides {
+        fn manifest(&self) -> &Manifest {
+            &self.0
+        }
+
+        fn forward(&self, trace: &mut Trace<'_>, x: Value, _: Value) -> Result<Value> {
+            let graph = &mut *trace.graph;
             let n = graph.shape(x)[0];
             let flat = copy_as(graph, x, [n, PIXELS])?;
             let signs: Vec<f32> = (0..PIXELS).flat_map(|_| [1.0, -1.0]).collect();
@@ -168,7 +175,8 @@ mod tests {
         let mut graph = Graph::new();
         let table = Table::new(&mut graph, "times", 1, At::COLUMNS);
         let x = graph.input("x", [2, 2, 2, 1]);
-        let guided = GuidedScore { score: &Unit, classifier: &Sides, guidance: 1.0 };
+        let sides = Sides::default();
+        let guided = GuidedScore { score: &Unit, classifier: NetworkModel::second(&sides), guidance: 1.0 };
         let gradient = guided.gradient(&mut graph, x, At { table, n: 2 }).unwrap();
         let draft = Draft::new(&graph, &[gradient], gpu.capabilities(), DraftOptions::default()).unwrap();
         let classes = Classes::new(&gpu, 2, 2).unwrap();
@@ -201,7 +209,8 @@ mod tests {
         let images: Vec<ImageSeed> = (0..n as u64).map(|seed| ImageSeed { seed, image: 0 }).collect();
         let mut means = Vec::new();
         for guidance in [0.0, 1.0, 4.0] {
-            let guided = GuidedScore { score: &Unit, classifier: &Sides, guidance };
+            let sides = Sides::default();
+            let guided = GuidedScore { score: &Unit, classifier: NetworkModel::second(&sides), guidance };
             let method = Method::Solver(&table);
             let draft = SamplerDraft::new(&gpu, &guided, method, [n, 2, 2, 1], Choice::Written).unwrap();
             let classes = Classes::new(&gpu, n, 2).unwrap();

@@ -3,6 +3,14 @@
 //!
 //! After every update the known part of the state is replaced by the data, noised to the same t. Inpainting knows pixels;
 //! colorization knows one channel of a rotated colour space.
+//!
+//! ```
+//! use langevin::inverse::{Known, Task, XMean};
+//!
+//! // What a sampler imposes after every update; `pipeline` makes it of images and masks.
+//! let task = Task { known: Known::Pixels, x_mean: XMean::Denoised };
+//! assert_ne!(task.known, Known::Grey);
+//! ```
 
 pub mod class;
 mod task;

@@ -8,7 +8,10 @@ mod validate;
 pub use choices::*;
 pub use keys::{Data, Eval, Model, Optim, Sampling, Training};
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result, nearest};
+use crate::sde::{self, SdeParameters, TimeConditioning};
 use keys::Section;
 use serde_json::{Map, Value};
 
@@ -117,6 +120,34 @@ impl Config {
         (0..n)
             .map(|i| if i + 1 == n && n > 1 { bottom.exp() } else { (top + step * i as f64).exp() })
             .collect()
+    }
+
+    /// The forward SDE.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for constants outside their range.
+    pub fn forward_sde(&self) -> Result<Arc<dyn sde::Sde>> {
+        let m = &self.model;
+        if self.training.sde == Sde::Custom {
+            let problem = "the SDE is that of another program, which has to bring it";
+            return Err(Error::invalid("training.sde", self.training.sde, problem));
+        }
+        let parameters = SdeParameters {
+            sigma_min: m.sigma_min,
+            sigma_max: m.sigma_max,
+            beta_min: m.beta_min,
+            beta_max: m.beta_max,
+            n: m.num_scales,
+        };
+        sde::by_name(self.training.sde.as_str(), &parameters)
+    }
+
+    /// What the network is told about time, and what its output is.
+    pub fn conditioning(&self) -> TimeConditioning {
+        match self.training.continuous {
+            true => TimeConditioning::Continuous,
+            false => TimeConditioning::Discrete { levels: self.model.num_scales },
+        }
     }
 
     /// Every key, dotted, in the order of [`Config::to_toml`].

@@ -1,4 +1,15 @@
 //! The authors' networks and the configuration that names them.
+//!
+//! ```
+//! use langevin::models::{build, presets};
+//!
+//! let mut config = presets::get("ve/cifar10_ncsnpp_continuous")?;
+//! config.set("model.nf", "32")?;
+//! config.validate()?;
+//! let network = build(&config)?;
+//! println!("{} parameters in {} tensors", network.manifest().elements(), network.manifest().params().len());
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 pub mod classifier;
 pub mod config;
@@ -17,19 +28,79 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::nn::{Manifest, Trace};
 use crate::ops::{broadcast, elementwise, gather, reciprocal};
+use crate::sde::{Prediction, TimeArgument, TimeConditioning};
 use config::ModelName;
 
-/// A network of any architecture.
+/// A network of a noisy image and a time, of this library or of anybody else: samplers, likelihood and training take nothing more.
+///
+/// ```
+/// use langevin::graph::Value;
+/// use langevin::models::Network;
+/// use langevin::nn::layers::{Conv2d, activate};
+/// use langevin::nn::{Manifest, Trace};
+/// use langevin::ops::activation::Activation;
+///
+/// /// Two convolutions that predict the noise of an image whatever the time.
+/// #[derive(Debug)]
+/// struct TwoLayers {
+///     manifest: Manifest,
+///     first: Conv2d,
+///     last: Conv2d,
+/// }
+///
+/// impl TwoLayers {
+///     fn new() -> Self {
+///         let mut manifest = Manifest::default();
+///         let mut root = manifest.root();
+///         let first = Conv2d::conv3x3(&mut root.at("first"), 1, 16, 1.0);
+///         let last = Conv2d::conv3x3(&mut root.at("last"), 16, 1, 0.0);
+///         Self { manifest, first, last }
+///     }
+/// }
+///
+/// impl Network for TwoLayers {
+///     fn manifest(&self) -> &Manifest {
+///         &self.manifest
+///     }
+///
+///     fn forward(&self, trace: &mut Trace<'_>, x: Value, _time: Value) -> langevin::Result<Value> {
+///         let h = self.first.forward(trace, x)?;
+///         let h = activate(trace, h, Activation::Silu)?;
+///         self.last.forward(trace, h)
+///     }
+/// }
+/// assert_eq!(TwoLayers::new().manifest().elements(), 16 * 9 + 16 + 16 * 9 + 1);
+/// ```
 pub trait Network: Debug + Send + Sync {
     /// Its parameters, in order of construction.
     fn manifest(&self) -> &Manifest;
 
-    /// Appends the raw output: `x` is the data (`n h w c`), `time_cond` the network's own time argument (`n`): sigma for
-    /// Fourier embeddings and the classifier, a label elsewhere. The output has the shape of `x`, or is `n classes`.
+    /// Appends the raw output: `x` is the noisy image (`n h w c`), `time` the network's own time argument (`n`), as
+    /// [`Network::conditioning`] says. The output has the shape of `x`; that of a classifier is logits, `n classes`.
     ///
     /// # Errors
     /// [`Error::Shape`] when `x` has not the size or channels that the network is for.
-    fn forward(&self, trace: &mut Trace<'_>, x: Value, time_cond: Value) -> Result<Value>;
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, time: Value) -> Result<Value>;
+
+    /// What the network is told about time, and what its output is. Unless said otherwise it is told t, from 0 to 1, and predicts the
+    /// noise. A classifier is told σ(t), whatever stands here.
+    fn conditioning(&self) -> TimeConditioning {
+        TimeConditioning::Stated { argument: TimeArgument::Time, prediction: Prediction::Noise }
+    }
+}
+
+impl<N: Network + ?Sized> Network for Box<N> {
+    fn manifest(&self) -> &Manifest {
+        (**self).manifest()
+    }
+
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, time: Value) -> Result<Value> {
+        (**self).forward(trace, x, time)
+    }
+
+    fn conditioning(&self) -> TimeConditioning {
+        (**self).conditioning()
+    }
 }
 
 /// An error unless the input of a network has these sizes.
@@ -81,5 +152,9 @@ pub fn build(config: &Config) -> Result<Box<dyn Network>> {
             Box::new(refinenet::RefineNet::new(config)?)
         }
         ModelName::Wideresnet => Box::new(classifier::Classifier::new(config)?),
+        ModelName::Custom => {
+            let problem = "the network is that of another program, which has to bring it";
+            return Err(Error::invalid("model.name", config.model.name, problem));
+        }
     })
 }

@@ -11,6 +11,7 @@ use crate::nn::layers::activate;
 use crate::nn::manifest::Manifest;
 use crate::nn::norm::{Norm, NormKind};
 use crate::nn::refine::{RefineBlock, RefineStyle, ResidualBlock};
+use crate::sde::TimeConditioning;
 
 /// A residual stage: name, channels in and out as multiples of `nf`, whether it is a "down" stage, dilation.
 type StageRow = (&'static str, usize, usize, bool, usize);
@@ -66,6 +67,7 @@ pub struct RefineNet {
     /// In the order of the forward pass: coarsest first.
     refines: Vec<RefineBlock>,
     style: RefineStyle,
+    conditioning: TimeConditioning,
     centered: bool,
     image: [usize; 3],
     /// Sigma of each label, largest first; empty in NCSN, whose output is not divided.
@@ -140,6 +142,7 @@ impl RefineNet {
             stages: blocks,
             refines,
             style,
+            conditioning: config.conditioning(),
             centered: config.data.centered,
             image: [config.data.image_size, config.data.image_size, image_channels],
             sigmas: if conditional { Vec::new() } else { config.sigmas() },
@@ -150,6 +153,10 @@ impl RefineNet {
 impl Network for RefineNet {
     fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    fn conditioning(&self) -> TimeConditioning {
+        self.conditioning
     }
 
     fn forward(&self, trace: &mut Trace<'_>, x: Value, time_cond: Value) -> Result<Value> {

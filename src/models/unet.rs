@@ -12,6 +12,7 @@ use crate::nn::layers::{Conv2d, GaussianFourierProjection, GroupNorm, Groups, Li
 use crate::nn::manifest::{Manifest, Scope};
 use crate::nn::resample::{Combine, Direction, Resample};
 use crate::nn::residual::{BlockStyle, ResnetBlock};
+use crate::sde::TimeConditioning;
 
 /// A residual block and the attention behind it.
 #[derive(Clone, Debug)]
@@ -75,6 +76,12 @@ pub struct Unet {
 }
 
 impl Unet {
+    /// The same network, told about time as `conditioning` says.
+    pub fn with_conditioning(mut self, conditioning: TimeConditioning) -> Self {
+        self.spec.conditioning = conditioning;
+        self
+    }
+
     /// Constructs the layers, in the authors' order.
     ///
     /// # Errors

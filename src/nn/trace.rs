@@ -38,19 +38,22 @@ impl<'g> Trace<'g> {
         Self { dropout: Some(source), ..self }
     }
 
-    /// The value of a parameter.
-    pub(crate) fn param(&mut self, param: &Param) -> Result<Value> {
+    /// The value of a parameter that the network declared.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when two parameters of one name have different shapes.
+    pub fn param(&mut self, param: &Param) -> Result<Value> {
         let set = if param.trainable { self.set } else { self.fixed };
         self.graph.parameter(set, &param.name, param.shape.as_slice())
     }
 
     /// Whether [`Trace::dropout`] at `rate` changes anything.
-    pub(crate) fn drops(&self, rate: f64) -> bool {
+    pub fn drops(&self, rate: f64) -> bool {
         self.dropout.is_some() && rate > 0.0
     }
 
     /// Drops elements of `x` at `rate` in training. Each call of a pass has a mask of its own, by its place in the network.
-    pub(crate) fn dropout(&mut self, x: Value, rate: f64) -> Result<Value> {
+    pub fn dropout(&mut self, x: Value, rate: f64) -> Result<Value> {
         let layer = self.dropouts;
         self.dropouts += 1;
         match self.dropout {
@@ -61,7 +64,7 @@ impl<'g> Trace<'g> {
 
     /// Runs `body` as a block of the network: with `name` in front of the names of what it appends, and as a segment, which a backward pass
     /// may compute again rather than keep what is inside.
-    pub(crate) fn block<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
+    pub fn block<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
         let opened = self.graph.enter_block();
         let result = self.scoped(name, body);
         self.graph.leave_block(opened);
@@ -69,7 +72,7 @@ impl<'g> Trace<'g> {
     }
 
     /// Runs `body` with `name` in front of the names of what it appends.
-    pub(crate) fn scoped<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
+    pub fn scoped<T>(&mut self, name: &str, body: impl FnOnce(&mut Trace<'_>) -> T) -> T {
         let (set, fixed, dropout, dropouts) = (self.set, self.fixed, self.dropout, self.dropouts);
         let (result, dropouts) = self.graph.scoped(name, |graph| {
             let mut inner = Trace { graph, set, fixed, dropout, dropouts };

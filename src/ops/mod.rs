@@ -3,6 +3,16 @@
 //! An op is a function that checks shapes and appends to the [`Graph`], and a type that implements
 //! [`Op`](crate::graph::Op). Its kernels are in `shaders/<op>/`, its test in `kernels-tests/ops/<op>.rs`, its f64 reference in
 //! `kernels-tests/reference/<op>.rs`. No op knows another op's file; a backward calls ops by their functions.
+//!
+//! ```
+//! use langevin::graph::Graph;
+//! use langevin::ops::elementwise::add;
+//!
+//! let mut graph = Graph::new();
+//! let (x, y) = (graph.input("x", [2, 3]), graph.input("y", [3, 2]));
+//! // Shapes are checked when an op is appended.
+//! assert!(add(&mut graph, x, y).is_err());
+//! ```
 
 pub mod activation;
 pub mod adam;

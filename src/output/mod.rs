@@ -1,13 +1,16 @@
 //! Images, grids, animations, arrays, metrics and event files.
 //!
-//! ```no_run
+//! ```
 //! use langevin::output::{Provenance, grid, to_bytes, write_png};
 //!
 //! # fn main() -> langevin::Result<()> {
-//! # let x = vec![0.5f32; 16 * 3 * 32 * 32];
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("samples.png");
+//! let x = vec![0.5f32; 16 * 3 * 32 * 32];
 //! let images = to_bytes(&x, [16, 3, 32, 32])?;
 //! let provenance = Provenance::new().with("seeds", "0-15");
-//! write_png("samples.png".as_ref(), &grid(&images, None)?, &provenance)?;
+//! write_png(&path, &grid(&images, None)?, &provenance)?;
+//! assert_eq!(Provenance::read(&path)?.and_then(|p| p.get("seeds").map(str::to_owned)).as_deref(), Some("0-15"));
 //! # Ok(())
 //! # }
 //! ```

@@ -146,8 +146,10 @@ pub struct PcRow {
     pub t: f64,
     /// The network's time argument.
     pub argument: f64,
-    /// score = `score_scale` · model_output.
+    /// score = `score_scale` · model_output + `x_scale` · x.
     pub score_scale: f64,
+    /// 0 but for networks that predict v or the data.
+    pub x_scale: f64,
     /// The predictor's update.
     pub predictor: LinearStep,
     /// The corrector's step size, if there is one.
@@ -291,6 +293,7 @@ fn row(o: &PcOptions, t: f64) -> Result<PcRow> {
         t,
         argument: conditioning.argument,
         score_scale: conditioning.score_scale,
+        x_scale: conditioning.x_scale,
         predictor,
         corrector,
         marginal,

@@ -73,7 +73,7 @@ pub(super) use grid_options;
 /// One evaluation and update:
 ///
 /// ```text
-/// output = output_scale · model_output(x, argument)
+/// output = output_scale · model_output(x, argument) + x_scale · x
 /// k      = kept_x · x + kept_output · output, clamped to ±clip where the table has a clip
 /// x      = x · x + output · output + kept · k + kept_before · (k of the row before) + noise · z
 /// ```
@@ -88,6 +88,8 @@ pub struct SolverRow {
     /// What the raw output is multiplied by: the result is the score for solvers of an SDE, and the
     /// prediction as the model was trained to give it for diffusers' schedulers.
     pub output_scale: f64,
+    /// What is added to it of x: 0 but for networks that predict v or the data.
+    pub x_scale: f64,
     /// The factor of x in k.
     pub kept_x: f64,
     /// The factor of the output in k.
@@ -119,6 +121,14 @@ pub struct SolverTable {
     pub clip: Option<f64>,
 }
 
+impl SolverRow {
+    /// A row that asks the network for the score at t, keeps the prediction of x_0 = (x + σ² score)/α, and otherwise does nothing:
+    /// what a solver begins its rows with.
+    pub fn asking(sde: &dyn Sde, time: TimeConditioning, t: f64) -> Self {
+        row(sde, time, Node::new(t, sde.marginal_prob(t)))
+    }
+}
+
 impl SolverTable {
     /// Fails, with the row, where a coefficient is not finite.
     pub(super) fn checked(self, what: &str) -> Result<Self> {
@@ -127,6 +137,7 @@ impl SolverTable {
                 r.argument,
                 r.std,
                 r.output_scale,
+                r.x_scale,
                 r.kept_x,
                 r.kept_output,
                 r.x,
@@ -251,6 +262,7 @@ pub(super) fn row(sde: &dyn Sde, time: TimeConditioning, s: Node) -> SolverRow {
         argument: c.argument,
         std: s.std,
         output_scale: c.score_scale,
+        x_scale: c.x_scale,
         kept_x: 1.0 / s.mean,
         kept_output: s.std * s.ratio,
         x: 0.0,

@@ -4,6 +4,19 @@
 //! before anything runs; what remains for the device is linear algebra with a table of coefficients: [`coefficients`] for
 //! predictor-corrector sampling, [`few_step`] for solvers that take tens of evaluations, [`runge_kutta`] for the adaptive ODE.
 //! [`moments`] says what any of them gives on Gaussian data, exactly.
+//!
+//! ```
+//! use langevin::sampling::solvers::{self, SolverOptions};
+//!
+//! for entry in solvers::all() {
+//!     println!("{}: {}", entry.name, entry.help);
+//! }
+//! let mut options = SolverOptions::default();
+//! options.steps = Some(30);
+//! let solver = solvers::by_name("dpmpp")?.solver(&options)?;
+//! assert_eq!(solver.name(), "dpmpp");
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 pub mod coefficients;
 pub mod draws;

@@ -164,7 +164,8 @@ impl PcStep {
     pub fn table_data(pc: &PcTable) -> Vec<f32> {
         let mut data = Vec::with_capacity(pc.rows.len() * COLUMNS);
         for row in &pc.rows {
-            let conditioning = Conditioning { argument: row.argument, score_scale: row.score_scale };
+            let conditioning =
+                Conditioning { argument: row.argument, score_scale: row.score_scale, x_scale: row.x_scale };
             let (step, noise) = match row.corrector {
                 CorrectorStep::None => (0.0, 0.0),
                 CorrectorStep::Fixed { step } => (step, (2.0 * step).sqrt()),

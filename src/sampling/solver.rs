@@ -63,7 +63,8 @@ impl SolverStep {
     pub fn table_data(table: &SolverTable) -> Vec<f32> {
         let mut data = Vec::with_capacity(table.rows.len() * COLUMNS);
         for r in &table.rows {
-            let asked = Conditioning { argument: r.argument, score_scale: r.output_scale };
+            let asked =
+                Conditioning { argument: r.argument, score_scale: r.output_scale, x_scale: r.x_scale };
             let behind = [r.kept_x, r.kept_output, r.x, r.output, r.kept, r.kept_before, r.noise];
             data.extend(At::row(asked, r.std).iter().chain(&behind).map(|&v| v as f32));
         }

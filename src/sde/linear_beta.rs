@@ -1,6 +1,6 @@
 //! β(t) = β_min + t (β_max − β_min), which VP and sub-VP share, and DDPM's chain made from it.
 
-use super::{Conditioning, LinearStep, TimeConditioning, check_n, grid};
+use super::{Conditioning, LinearStep, Marginal, SdeParameters, TimeConditioning, check_n, grid};
 use crate::{Error, Result};
 
 /// The linear noise schedule of VP and sub-VP.
@@ -9,6 +9,13 @@ pub struct LinearBeta {
     beta_min: f64,
     beta_max: f64,
     n: usize,
+}
+
+impl Default for LinearBeta {
+    /// The authors': β from 0.1 to 20, N = 1000.
+    fn default() -> Self {
+        Self { beta_min: 0.1, beta_max: 20.0, n: 1000 }
+    }
 }
 
 impl LinearBeta {
@@ -27,6 +34,12 @@ impl LinearBeta {
         }
         check_n(n)?;
         Ok(Self { beta_min, beta_max, n })
+    }
+
+    /// Its constants.
+    pub(super) fn parameters(&self) -> SdeParameters {
+        let Self { beta_min, beta_max, n } = *self;
+        SdeParameters { beta_min, beta_max, n, ..SdeParameters::default() }
     }
 
     /// N, the number of steps of the chain.
@@ -108,17 +121,24 @@ impl LinearBeta {
         let chain = Self { n: levels, ..*self };
         // Only the prefix up to the index is summed: this is called once a step.
         let log = chain.log_alphas_cumprod().nth(index).unwrap_or(f64::NEG_INFINITY);
-        Conditioning { argument: t * (levels - 1) as f64, score_scale: -1.0 / (-log.exp_m1()).sqrt() }
+        Conditioning {
+            argument: t * (levels - 1) as f64,
+            score_scale: -1.0 / (-log.exp_m1()).sqrt(),
+            x_scale: 0.0,
+        }
     }
 
     /// A continuously trained model is told t·999 and divided by the marginal standard deviation `std`.
     pub(super) fn continuous_conditioning(t: f64, std: f64) -> Conditioning {
-        Conditioning { argument: t * 999.0, score_scale: -1.0 / std }
+        Conditioning { argument: t * 999.0, score_scale: -1.0 / std, x_scale: 0.0 }
     }
 
-    pub(super) fn conditioning(&self, t: f64, std: f64, time: TimeConditioning) -> Conditioning {
+    pub(super) fn conditioning(&self, t: f64, marginal: Marginal, time: TimeConditioning) -> Conditioning {
         match time {
-            TimeConditioning::Continuous => Self::continuous_conditioning(t, std),
+            TimeConditioning::Stated { argument, prediction } => {
+                Conditioning::stated(t, marginal, argument, prediction)
+            }
+            TimeConditioning::Continuous => Self::continuous_conditioning(t, marginal.std),
             TimeConditioning::Discrete { levels } => self.discrete_conditioning(t, levels),
         }
     }
@@ -128,7 +148,7 @@ impl LinearBeta {
 macro_rules! of_linear_beta {
     ($(#[$doc:meta])* struct $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq)]
         pub struct $name(LinearBeta);
 
         impl $name {
@@ -147,6 +167,10 @@ macro_rules! of_linear_beta {
         }
     };
     (steps) => {
+        fn parameters(&self) -> Option<super::SdeParameters> {
+            Some(self.0.parameters())
+        }
+
         fn n(&self) -> usize {
             self.0.n()
         }

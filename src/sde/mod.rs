@@ -3,6 +3,15 @@
 //! Every drift here is linear in x, so an SDE is told by scalars: dx = drift·x dt + diffusion dw on t in [0, 1],
 //! with p(x_t | x_0) = N(mean·x_0, std²·I). Source: Song et al. 2021, section 3 and appendices B, C.
 //! Everything stays exact near t = 0, where 1 − exp(·) would cancel.
+//!
+//! ```
+//! use langevin::sde::{Sde, Vp};
+//!
+//! let sde = Vp::default();
+//! let at = sde.marginal_prob(0.5);
+//! assert!((at.mean.powi(2) + at.std.powi(2) - 1.0).abs() < 1e-12);
+//! assert!((sde.time_of_noise(at.std / at.mean) - 0.5).abs() < 1e-12);
+//! ```
 
 mod grid;
 mod linear_beta;
@@ -66,20 +75,98 @@ pub struct LinearStep {
 pub struct Conditioning {
     /// The network's time argument: σ, t·999, t·(N−1) or a label.
     pub argument: f64,
-    /// score = `score_scale` · model_output.
+    /// score = `score_scale` · model_output + `x_scale` · x.
     pub score_scale: f64,
+    /// 0 where the output alone makes the score.
+    pub x_scale: f64,
 }
 
-/// How a model was trained, which decides what it is told about time.
+impl Conditioning {
+    /// That of a network which states what it is told and what it gives.
+    pub fn stated(t: f64, marginal: Marginal, argument: TimeArgument, prediction: Prediction) -> Self {
+        let [x_scale, score_scale] = prediction.score(marginal);
+        Self { argument: argument.at(t, marginal), score_scale, x_scale }
+    }
+}
+
+/// What a network is told about time, and what its output is: the other half of a score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeConditioning {
-    /// On every t in [t_eps, 1].
+    /// As the authors' networks that were trained on every t in [t_eps, 1]: σ(t) and a score for VE, 999·t and the noise for VP
+    /// and sub-VP.
     Continuous,
-    /// On `levels` noise levels (`num_scales` of its configuration), addressed by index.
+    /// As the authors' networks that were trained on `levels` noise levels (`num_scales` of the configuration), addressed by index.
     Discrete {
         /// The number of noise levels.
         levels: usize,
     },
+    /// As a network of another design says, whatever the SDE.
+    Stated {
+        /// What it is told.
+        argument: TimeArgument,
+        /// What its output is.
+        prediction: Prediction,
+    },
+}
+
+/// What a network is told about time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeArgument {
+    /// t, from 0 (data) to 1 (noise).
+    Time,
+    /// σ(t), the standard deviation of p(x_t | x_0).
+    Std,
+    /// ln(σ(t)/α(t)): half the logarithm of the noise-to-signal ratio.
+    LogNoise,
+}
+
+impl TimeArgument {
+    /// Its value at t.
+    pub fn at(self, t: f64, marginal: Marginal) -> f64 {
+        match self {
+            Self::Time => t,
+            Self::Std => marginal.std,
+            Self::LogNoise => (marginal.std / marginal.mean).ln(),
+        }
+    }
+}
+
+/// What the output of a network is, for x_t = α·x_0 + σ·z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prediction {
+    /// The score, −z/σ where x_0 is known.
+    Score,
+    /// The noise z: score = −output/σ (Ho et al. 2020).
+    Noise,
+    /// v = α·z − σ·x_0: score = −(x + (α/σ)·output)/(α² + σ²) (Salimans and Ho 2022).
+    V,
+    /// The data x_0: score = (α·output − x)/σ².
+    Data,
+}
+
+impl Prediction {
+    /// score = first·x + second·output.
+    pub fn score(self, Marginal { mean, std }: Marginal) -> [f64; 2] {
+        match self {
+            Self::Score => [0.0, 1.0],
+            Self::Noise => [0.0, -1.0 / std],
+            Self::V => {
+                let norm = mean * mean + std * std;
+                [-1.0 / norm, -mean / (std * norm)]
+            }
+            Self::Data => [-1.0 / (std * std), mean / (std * std)],
+        }
+    }
+
+    /// The target of the output: first·x_0 + second·z.
+    pub fn target(self, Marginal { mean, std }: Marginal) -> [f64; 2] {
+        match self {
+            Self::Score => [0.0, -1.0 / std],
+            Self::Noise => [0.0, 1.0],
+            Self::V => [-std, mean],
+            Self::Data => [1.0, 0.0],
+        }
+    }
 }
 
 /// A forward SDE and its discretisation into N steps.
@@ -89,6 +176,11 @@ pub trait Sde: Debug + Send + Sync {
 
     /// N, the number of steps of the discretisation.
     fn n(&self) -> usize;
+
+    /// Its constants, for SDEs of this library: what a configuration records of it.
+    fn parameters(&self) -> Option<SdeParameters> {
+        None
+    }
 
     /// The same SDE cut into `n` steps. Fails for `n` = 0.
     fn with_n(&self, n: usize) -> Result<Arc<dyn Sde>>;
@@ -157,6 +249,13 @@ pub struct SdeParameters {
     pub beta_max: f64,
     /// N, `num_scales` of the configuration.
     pub n: usize,
+}
+
+impl Default for SdeParameters {
+    /// The authors' for CIFAR-10: σ from 0.01 to 50, β from 0.1 to 20, N = 1000.
+    fn default() -> Self {
+        Self { sigma_min: 0.01, sigma_max: 50.0, beta_min: 0.1, beta_max: 20.0, n: 1000 }
+    }
 }
 
 /// The SDE that the authors' configurations call `name`: `vesde`, `vpsde` or `subvpsde`, in any case.

@@ -42,8 +42,12 @@ impl Sde for SubVp {
         1.0 - self.discrete_beta(self.index(t))
     }
 
-    /// Always that of a continuously trained model, as in the authors' code.
-    fn conditioning(&self, t: f64, _time: TimeConditioning) -> Conditioning {
-        LinearBeta::continuous_conditioning(t, self.marginal_prob(t).std)
+    /// A network of the authors is always told what a continuously trained one is, as in their code.
+    fn conditioning(&self, t: f64, time: TimeConditioning) -> Conditioning {
+        let time = match time {
+            TimeConditioning::Discrete { .. } => TimeConditioning::Continuous,
+            time => time,
+        };
+        self.0.conditioning(t, self.marginal_prob(t), time)
     }
 }

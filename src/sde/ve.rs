@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Coefficients, Conditioning, Discretized, LinearStep, Marginal, Sde, TimeConditioning, check_n, linspace,
+    Coefficients, Conditioning, Discretized, LinearStep, Marginal, Sde, SdeParameters, TimeConditioning,
+    check_n, linspace,
 };
 use crate::{Error, Result};
 
@@ -65,9 +66,21 @@ impl Ve {
     }
 }
 
+impl Default for Ve {
+    /// The authors' for CIFAR-10: σ from 0.01 to 50, N = 1000.
+    fn default() -> Self {
+        Self { sigma_min: 0.01, sigma_max: 50.0, n: 1000 }
+    }
+}
+
 impl Sde for Ve {
     fn name(&self) -> &'static str {
         "vesde"
+    }
+
+    fn parameters(&self) -> Option<SdeParameters> {
+        let Self { sigma_min, sigma_max, n } = *self;
+        Some(SdeParameters { sigma_min, sigma_max, n, ..SdeParameters::default() })
     }
 
     fn n(&self) -> usize {
@@ -119,6 +132,9 @@ impl Sde for Ve {
     /// labels round((1−t)(levels−1)), of which label 0 is the largest σ.
     fn conditioning(&self, t: f64, time: TimeConditioning) -> Conditioning {
         let argument = match time {
+            TimeConditioning::Stated { argument, prediction } => {
+                return Conditioning::stated(t, self.marginal_prob(t), argument, prediction);
+            }
             TimeConditioning::Continuous => self.sigma(t),
             TimeConditioning::Discrete { levels } => {
                 let last = levels.max(1) - 1;
@@ -126,7 +142,7 @@ impl Sde for Ve {
                 ((1.0 - t) * last as f64).round_ties_even().clamp(0.0, last as f64)
             }
         };
-        Conditioning { argument, score_scale: 1.0 }
+        Conditioning { argument, score_scale: 1.0, x_scale: 0.0 }
     }
 }
 

@@ -50,6 +50,6 @@ impl Sde for Vp {
     /// The network predicts the noise z, so the score is −model_output/std: at t·999 with the marginal's std, or at
     /// t·(levels−1) with DDPM's table.
     fn conditioning(&self, t: f64, time: TimeConditioning) -> Conditioning {
-        self.0.conditioning(t, self.marginal_prob(t).std, time)
+        self.0.conditioning(t, self.marginal_prob(t), time)
     }
 }

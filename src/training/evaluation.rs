@@ -2,11 +2,14 @@
 
 use super::classes::labelled;
 use super::loss::{Loss, LossInputs, Objective, Reduction, Row};
-use super::step::{StepSettings, Trainable};
+use super::step::StepSettings;
 use crate::data::Loader;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{DType, Draft, DraftOptions, Graph, ParameterSet, Plan, Resources, Shape, Value};
+use crate::models::Network;
+use crate::nn::Trace;
+use crate::nn::trace::WEIGHTS;
 use crate::ops::philox::{self, Purpose, Source};
 use crate::random::Stream;
 
@@ -36,7 +39,7 @@ impl Evaluation {
     /// What the network and the device say.
     pub fn new(
         gpu: &Gpu,
-        network: &dyn Trainable,
+        network: &dyn Network,
         weights: &ParameterSet,
         fixed: &ParameterSet,
         settings: &StepSettings,
@@ -46,7 +49,7 @@ impl Evaluation {
         let mut graph = Graph::new();
         let g = &mut graph;
         let full = Shape::from(shape);
-        let inputs = LossInputs::new(g, &full, reduction);
+        let inputs = LossInputs::new(g, &full, reduction, network.conditioning());
         let step = g.state("batch number", [1], DType::U32);
         let source =
             Source { seed: g.input_u32("seed", [2]), images: g.input_u32("image numbers", [shape[0]]), step };
@@ -55,7 +58,7 @@ impl Evaluation {
             false => philox::normal(g, source, Purpose::PERTURBATION.at(STREAM), full)?,
         };
         let x = inputs.perturbed(g, z)?;
-        let output = network.output(g, x, inputs.argument, None)?;
+        let output = network.forward(&mut Trace::new(g, WEIGHTS), x, inputs.argument)?;
         let Loss { loss, accuracy, .. } = inputs.loss(g, output, z)?;
         let kept: Vec<Value> = [Some(loss), accuracy].into_iter().flatten().collect();
         let options = DraftOptions { choice: settings.choice.clone(), ..DraftOptions::default() };

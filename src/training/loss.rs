@@ -1,7 +1,7 @@
 //! The training objectives: what is done to an image, what the network is asked, and how the answer is weighed.
 //!
 //! Every objective of the authors is one form: the network sees `mean·x + std·z` at `argument`, and image i costs
-//! `weight·Σ (output·model_output + noise·z)²`, or the cross-entropy of a classifier's logits. The numbers per image are worked out here
+//! `weight·Σ (output·model_output + noise·z)²`, with a factor of x where v or x itself is predicted, or the cross-entropy of a classifier's logits. The numbers per image are worked out here
 //! in f64; the sums run on the device.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::graph::{Graph, Shape, Value};
 use crate::ops::cross_entropy::{correct, cross_entropy};
 use crate::ops::{broadcast, elementwise, reduce};
 use crate::random::Stream;
-use crate::sde::{Sde, TimeConditioning};
+use crate::sde::{Prediction, Sde, TimeConditioning};
 
 /// What is minimised.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ pub struct Row {
     pub output: f64,
     /// The factor of the noise in the residual.
     pub noise: f64,
+    /// The factor of the image in the residual: 0 but for predictions of v and of the data.
+    pub image: f64,
     /// What the squared residual costs, before the reduction over pixels.
     pub weight: f64,
     /// The image's class: what a classifier should say.
@@ -103,6 +105,13 @@ impl Objective {
             (Self::Continuous { sde, time, likelihood_weighting, .. }, Level::Time(t)) => {
                 let marginal = sde.marginal_prob(t);
                 let asked = sde.conditioning(t, *time);
+                // A score in units of the noise; predictions that hold the image are compared with their target.
+                let (output, [of_image, of_noise]) = match time {
+                    TimeConditioning::Stated { prediction, .. } if of_the_image(*time) => {
+                        (1.0, prediction.target(marginal).map(|factor| -factor))
+                    }
+                    _ => (asked.score_scale * marginal.std, [0.0, 1.0]),
+                };
                 let weight = match likelihood_weighting {
                     true => (sde.sde(t).diffusion / marginal.std).powi(2),
                     false => 1.0,
@@ -111,8 +120,9 @@ impl Objective {
                     argument: asked.argument,
                     mean: marginal.mean,
                     std: marginal.std,
-                    output: asked.score_scale * marginal.std,
-                    noise: 1.0,
+                    output,
+                    noise: of_noise,
+                    image: of_image,
                     weight,
                     class: 0,
                 })
@@ -125,17 +135,36 @@ impl Objective {
                     std: marginal.std,
                     output: 0.0,
                     noise: 0.0,
+                    image: 0.0,
                     weight: 1.0,
                     class: 0,
                 })
             }
             (Self::Smld { sigmas }, Level::Label(i)) => {
                 let &std = sigmas.get(i).ok_or_else(|| outside(sigmas.len()))?;
-                Ok(Row { argument: i as f64, mean: 1.0, std, output: std, noise: 1.0, weight: 1.0, class: 0 })
+                Ok(Row {
+                    argument: i as f64,
+                    mean: 1.0,
+                    std,
+                    output: std,
+                    noise: 1.0,
+                    image: 0.0,
+                    weight: 1.0,
+                    class: 0,
+                })
             }
             (Self::Ddpm { means, stds }, Level::Label(i)) => {
                 let (&mean, &std) = means.get(i).zip(stds.get(i)).ok_or_else(|| outside(means.len()))?;
-                Ok(Row { argument: i as f64, mean, std, output: 1.0, noise: -1.0, weight: 1.0, class: 0 })
+                Ok(Row {
+                    argument: i as f64,
+                    mean,
+                    std,
+                    output: 1.0,
+                    noise: -1.0,
+                    image: 0.0,
+                    weight: 1.0,
+                    class: 0,
+                })
             }
             (Self::Continuous { .. } | Self::Classification { .. }, Level::Label(_)) => {
                 Err(Error::invalid("level", format!("{level:?}"), "this objective takes a time"))
@@ -144,6 +173,11 @@ impl Objective {
             (Self::Ddpm { means, .. }, Level::Time(_)) => Err(outside(means.len())),
         }
     }
+}
+
+/// Whether what the network predicts holds the image itself, and so the residual does.
+fn of_the_image(time: TimeConditioning) -> bool {
+    matches!(time, TimeConditioning::Stated { prediction: Prediction::V | Prediction::Data, .. })
 }
 
 /// How the answer for an image becomes its loss.
@@ -168,6 +202,8 @@ pub struct LossInputs {
     marginal: [Value; 2],
     /// Factors of output and noise in the residual: `n` each.
     residual: [Value; 2],
+    /// Factor of the image in the residual, where it has one: `n`.
+    of_image: Option<Value>,
     /// Weight of each image, and of its gradient: `n` each.
     weight: [Value; 2],
     /// The class of each image, for a classifier: `n`.
@@ -188,15 +224,17 @@ pub struct Loss {
 }
 
 impl LossInputs {
-    /// The inputs for a batch of `shape` (`n h w c`).
-    pub fn new(graph: &mut Graph, shape: &Shape, reduction: Reduction) -> Self {
+    /// The inputs for a batch of `shape` (`n h w c`) and a network that is told about time as `time` says.
+    pub fn new(graph: &mut Graph, shape: &Shape, reduction: Reduction, time: TimeConditioning) -> Self {
         let n = shape[0];
         let mut each = |name: &str| graph.input(name, [n]);
         let (argument, marginal) = (each("time argument"), [each("mean"), each("std")]);
         let residual = [each("factor of the output"), each("factor of the noise")];
         let weight = [each("weight"), each("weight of the gradient")];
+        let of_image = of_the_image(time).then(|| each("factor of the image"));
         let classes = (reduction == Reduction::CrossEntropy).then(|| graph.input_u32("classes", [n]));
-        Self { images: graph.input("images", shape.clone()), argument, marginal, residual, weight, classes }
+        let images = graph.input("images", shape.clone());
+        Self { images, argument, marginal, residual, of_image, weight, classes }
     }
 
     /// What the network sees: `mean·x + std·z`.
@@ -211,7 +249,9 @@ impl LossInputs {
             return self.classification(graph, output, classes);
         }
         let [of_output, of_noise] = self.residual;
-        let residual = broadcast::combine_images(graph, &[(output, of_output, 1.0), (z, of_noise, 1.0)])?;
+        let mut terms = vec![(output, of_output, 1.0), (z, of_noise, 1.0)];
+        terms.extend(self.of_image.map(|factor| (self.images, factor, 1.0)));
+        let residual = broadcast::combine_images(graph, &terms)?;
         let squares = reduce::sum_squares_images(graph, residual)?;
         let each = elementwise::mul(graph, squares, self.weight[0])?;
         let loss = reduce::sum_all(graph, each)?;
@@ -245,7 +285,7 @@ impl LossInputs {
         batch: usize,
         size: usize,
         reduction: Reduction,
-    ) -> [(Value, Vec<f32>); 7] {
+    ) -> Vec<(Value, Vec<f32>)> {
         let share = match reduction {
             Reduction::Mean => 1.0 / size as f64,
             Reduction::HalfSum => 0.5,
@@ -262,7 +302,7 @@ impl LossInputs {
         let masked = |f: &dyn Fn(&Row) -> f64| -> Vec<f32> {
             (0..n).map(|i| rows.get(i).map_or(0.0, |r| f(r) as f32)).collect()
         };
-        [
+        let mut data = vec![
             (self.argument, column(&|r| r.argument)),
             (self.marginal[0], column(&|r| r.mean)),
             (self.marginal[1], column(&|r| r.std)),
@@ -270,7 +310,9 @@ impl LossInputs {
             (self.residual[1], column(&|r| r.noise)),
             (self.weight[0], masked(&|r| r.weight * share)),
             (self.weight[1], masked(&of_gradient)),
-        ]
+        ];
+        data.extend(self.of_image.map(|value| (value, column(&|r| r.image))));
+        data
     }
 }
 

@@ -11,7 +11,7 @@ use crate::models::config::{
 use crate::ops::adam::Adam;
 use crate::sampling::coefficients::{Corrector, PcOptions, Predictor};
 use crate::sampling::solvers::{self, PcDefaults, PredictorCorrector, Problem};
-use crate::sde::{self, LinearBeta, Sde, SdeParameters, TimeConditioning};
+use crate::sde::{LinearBeta, Sde, TimeConditioning};
 
 /// The smallest t of the continuous losses, as in the authors' `get_sde_loss_fn`.
 const T_EPS: f64 = 1e-5;
@@ -21,23 +21,12 @@ const T_EPS: f64 = 1e-5;
 /// # Errors
 /// [`Error::Invalid`] for constants outside their range.
 pub fn sde_of(config: &Config) -> Result<Arc<dyn Sde>> {
-    let m = &config.model;
-    let parameters = SdeParameters {
-        sigma_min: m.sigma_min,
-        sigma_max: m.sigma_max,
-        beta_min: m.beta_min,
-        beta_max: m.beta_max,
-        n: m.num_scales,
-    };
-    sde::by_name(config.training.sde.as_str(), &parameters)
+    config.forward_sde()
 }
 
 /// What the network of a configuration is told about time.
 pub fn time_of(config: &Config) -> TimeConditioning {
-    match config.training.continuous {
-        true => TimeConditioning::Continuous,
-        false => TimeConditioning::Discrete { levels: config.model.num_scales },
-    }
+    config.conditioning()
 }
 
 /// What samplers may know of a model with this configuration.
@@ -45,6 +34,14 @@ pub fn time_of(config: &Config) -> TimeConditioning {
 /// # Errors
 /// As [`sde_of`]; [`Error::UnknownName`] where `sampling.method` names no solver.
 pub fn problem_of(config: &Config) -> Result<Problem> {
+    problem_with(config, Problem::new(sde_of(config)?, time_of(config)))
+}
+
+/// `problem` with what a configuration says of sampling.
+///
+/// # Errors
+/// [`Error::UnknownName`] where `sampling.method` names no solver.
+pub fn problem_with(config: &Config, problem: Problem) -> Result<Problem> {
     let s = &config.sampling;
     solvers::by_name(s.method.as_str())?;
     let pc = PcDefaults {
@@ -63,7 +60,6 @@ pub fn problem_of(config: &Config) -> Result<Problem> {
         n_steps_each: s.n_steps_each,
         probability_flow: s.probability_flow,
     };
-    let problem = Problem::new(sde_of(config)?, time_of(config));
     Ok(problem.with_pc(pc).with_noise_removal(s.noise_removal))
 }
 
@@ -76,6 +72,11 @@ pub fn pc_of(config: &Config) -> Result<PcOptions> {
 }
 
 impl Objective {
+    /// Denoising score matching over continuous t, for any SDE and a network that is told about time as `time` says.
+    pub fn denoising(sde: Arc<dyn Sde>, time: TimeConditioning, likelihood_weighting: bool) -> Self {
+        Self::Continuous { sde, time, likelihood_weighting, t_eps: T_EPS }
+    }
+
     /// The objective of a configuration, as the authors' `get_step_fn` picks it: denoising score matching where time is continuous,
     /// else SMLD for VE and DDPM for VP. A classifier learns the classes of noisy images, in continuous time.
     ///
@@ -85,6 +86,10 @@ impl Objective {
         let (m, t) = (&config.model, &config.training);
         if m.name == ModelName::Wideresnet {
             return Ok(Self::Classification { sde: sde_of(config)?, t_eps: T_EPS });
+        }
+        if t.sde == SdeName::Custom {
+            // Only the program that brings the SDE can say more: see [`Objective::denoising`].
+            config.forward_sde()?;
         }
         if !t.continuous && t.likelihood_weighting {
             let problem = "likelihood weighting needs training.continuous = true";
@@ -102,7 +107,7 @@ impl Objective {
                 let betas = LinearBeta::new(m.beta_min, m.beta_max, m.num_scales)?;
                 Ok(Self::Ddpm { means: betas.sqrt_alphas_cumprod(), stds: betas.sqrt_1m_alphas_cumprod() })
             }
-            (false, SdeName::SubVp) => {
+            (false, SdeName::SubVp | SdeName::Custom) => {
                 let problem = "the sub-VP SDE has no discrete loss; set training.continuous = true";
                 Err(Error::invalid("training.sde", t.sde, problem))
             }

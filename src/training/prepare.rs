@@ -6,13 +6,13 @@ use super::kernels::KernelRecord;
 use super::loss::Reduction;
 use super::objective::adam_of;
 use super::options::TrainerOptions;
-use super::step::{StepDraft, StepSettings, Trainable};
+use super::step::{StepDraft, StepSettings};
 use crate::checkpoint::{CLASSES, Checkpoint, Loaded, RECIPE, WorkFolder};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Drafts;
-use crate::models::Config;
+use crate::models::{Config, Network};
 
 /// What `build` makes of a step, in parts that the device has room for: where it refuses an allocation, as one that shares the processor's
 /// memory may although its driver named more, the parts are halved.
@@ -41,7 +41,7 @@ pub(super) fn built_that_fits<T>(
 /// Micro-batches: as asked for, or the whole batch, or the largest part of at most `most` that the device takes.
 pub(super) fn draft_that_fits(
     gpu: &Gpu,
-    network: &dyn Trainable,
+    network: &dyn Network,
     config: &Config,
     options: &TrainerOptions,
     record: &mut KernelRecord,

@@ -1,30 +1,20 @@
 //! Grids of samples on the way, from the weights as they are and from their average.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::objective::problem_of;
+use super::objective::problem_with;
 use super::options::SampleOptions;
 use super::state::TrainState;
-use super::step::Trainable;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Choice, Draft, Drafts, Graph, ParameterSet, Resources, Value};
-use crate::models::Config;
-use crate::models::config::Sde as SdeName;
+use crate::graph::{Choice, Draft, Drafts, ParameterSet, Resources};
+use crate::models::{Config, Network};
 use crate::output::{ImageBytes, Provenance, grid, to_bytes, write_png};
 use crate::sampling::run::{ImageSeed, Method, Sampler, SamplerDraft};
-use crate::sampling::solvers::{self, SolverOptions, SolverRun};
-use crate::score::{Model, ModelScore};
-
-/// A network as samplers take it.
-#[derive(Debug)]
-struct Plain<'a>(&'a dyn Trainable);
-
-impl Model for Plain<'_> {
-    fn output(&self, graph: &mut Graph, x: Value, time: Value) -> Result<Value> {
-        self.0.output(graph, x, time, None)
-    }
-}
+use crate::sampling::solvers::{self, Problem, SolverOptions, SolverRun};
+use crate::score::ModelScore;
+use crate::sde::Sde;
 
 /// The sampler of a configuration for batches of `n` images. `steps` asks for a few-step solver of so many steps: the configuration's,
 /// or the default one where it names predictor-corrector sampling. A grid is drawn in a number of steps that is known before, so
@@ -34,7 +24,8 @@ impl Model for Plain<'_> {
 /// What the sampler's options, the network and the device say.
 pub fn sampler_draft(
     gpu: &Gpu,
-    network: &dyn Trainable,
+    network: &dyn Network,
+    sde: &Arc<dyn Sde>,
     config: &Config,
     n: usize,
     steps: Option<usize>,
@@ -42,9 +33,9 @@ pub fn sampler_draft(
 ) -> Result<SamplerDraft> {
     let size = config.data.image_size;
     let shape = [n, size, size, config.data.num_channels];
-    let model = Plain(network);
-    let score = ModelScore { model: &model, unscaled: config.training.sde == SdeName::Ve };
-    match run_of(config, steps)? {
+    let score = ModelScore::new(network, Some(sde.as_ref()));
+    let problem = problem_with(config, Problem::new(Arc::clone(sde), network.conditioning()))?;
+    match run_of(config, &problem, steps)? {
         SolverRun::Pc { table, norm } => {
             let method = Method::Pc { table: &table, norm, constraint: None };
             SamplerDraft::new(gpu, &score, method, shape, choice)
@@ -60,8 +51,7 @@ pub fn sampler_draft(
 }
 
 /// The run of the configuration's sampler, or of what takes its place in a grid.
-fn run_of(config: &Config, steps: Option<usize>) -> Result<SolverRun> {
-    let problem = problem_of(config)?;
+fn run_of(config: &Config, problem: &Problem, steps: Option<usize>) -> Result<SolverRun> {
     let mut entry = solvers::by_name(config.sampling.method.as_str())?;
     if entry.name == solvers::pc::ENTRY.name && steps.is_some() {
         entry = solvers::default_entry();
@@ -70,7 +60,7 @@ fn run_of(config: &Config, steps: Option<usize>) -> Result<SolverRun> {
         entry = &solvers::heun::ENTRY;
     }
     let options = SolverOptions { steps, ..SolverOptions::default() };
-    entry.solver(&options)?.plan(&problem)
+    entry.solver(&options)?.plan(problem)
 }
 
 /// Draws grids. The plan and its own copy of the weights live as long as the run.
@@ -89,14 +79,15 @@ impl SampleGrids {
     /// As [`sampler_draft`].
     pub fn new(
         gpu: &Gpu,
-        network: &dyn Trainable,
+        network: &dyn Network,
+        sde: &Arc<dyn Sde>,
         config: &Config,
         options: SampleOptions,
         state: &TrainState,
         settle: impl FnMut(&Draft) -> Result<Draft>,
     ) -> Result<Self> {
         let shown = ParameterSet::zeros(gpu, "shown", state.weights.layout())?;
-        let draft = sampler_draft(gpu, network, config, options.images, options.steps, Choice::Written)?;
+        let draft = sampler_draft(gpu, network, sde, config, options.images, options.steps, Choice::Written)?;
         let draft = draft.map_drafts(settle)?;
         let sampler = draft.build(gpu, Resources::new().set("weights", &shown).set("fixed", &state.fixed))?;
         let images = (0..options.images as u32).map(|image| ImageSeed { seed: config.seed, image }).collect();

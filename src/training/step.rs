@@ -19,31 +19,6 @@ use crate::ops::clip::global_norm;
 use crate::ops::elementwise::{add, assign, copy};
 use crate::ops::philox::{self, Purpose, Source};
 
-/// A network that can be trained.
-pub trait Trainable: std::fmt::Debug {
-    /// Its parameters.
-    fn manifest(&self) -> &Manifest;
-
-    /// Appends the network over the parameter set `weights`, and `fixed` for what is not trained: `x` is `n h w c`, `time` its time argument, `n`. With `dropout` it drops activations at the
-    /// configuration's rate, without it never does.
-    fn output(&self, graph: &mut Graph, x: Value, time: Value, dropout: Option<Source>) -> Result<Value>;
-}
-
-impl Trainable for Box<dyn Network> {
-    fn manifest(&self) -> &Manifest {
-        self.as_ref().manifest()
-    }
-
-    fn output(&self, graph: &mut Graph, x: Value, time: Value, dropout: Option<Source>) -> Result<Value> {
-        let trace = Trace::new(graph, WEIGHTS);
-        let mut trace = match dropout {
-            Some(source) => trace.with_dropout(source),
-            None => trace,
-        };
-        self.forward(&mut trace, x, time)
-    }
-}
-
 /// What a step is made of.
 #[derive(Clone, Debug)]
 pub struct StepSettings {
@@ -181,7 +156,7 @@ impl StepDraft {
     ///
     /// # Errors
     /// [`Error::Shape`] from the network, [`Error::Limit`] when a tensor exceeds the device: use smaller micro-batches.
-    pub fn new(gpu: &Gpu, network: &dyn Trainable, settings: &StepSettings) -> Result<Self> {
+    pub fn new(gpu: &Gpu, network: &dyn Network, settings: &StepSettings) -> Result<Self> {
         let [n, ..] = settings.shape;
         if n == 0 || n > settings.batch {
             let problem = format!("a step has {} images, give 1 to as many", settings.batch);
@@ -190,7 +165,7 @@ impl StepDraft {
         let shape = Shape::from(settings.shape);
         let mut graph = Graph::new();
         let g = &mut graph;
-        let inputs = LossInputs::new(g, &shape, settings.reduction);
+        let inputs = LossInputs::new(g, &shape, settings.reduction, network.conditioning());
         let counters = g.state("counters", [COUNTERS], DType::U32);
         let source = Source {
             seed: g.input_u32("seed", [2]),
@@ -202,7 +177,7 @@ impl StepDraft {
             false => philox::normal(g, source, Purpose::PERTURBATION, shape.clone())?,
         };
         let x = inputs.perturbed(g, z)?;
-        let output = network.output(g, x, inputs.argument, Some(source))?;
+        let output = network.forward(&mut Trace::new(g, WEIGHTS).with_dropout(source), x, inputs.argument)?;
         let loss = inputs.loss(g, output, z)?;
         // Micro-batches replay this graph, so its own sum is that of the whole step.
         let accuracy_sum = match loss.accuracy {

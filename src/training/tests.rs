@@ -8,11 +8,9 @@ use crate::data::{Dataset, Preprocess};
 use crate::error::Error;
 use crate::gpu::{Gpu, Options};
 use crate::graph::{Graph, Value};
-use crate::models::Config;
-use crate::nn::{Init, Manifest};
+use crate::models::{Config, Network};
+use crate::nn::{Init, Manifest, Trace};
 use crate::ops::conv2d::{Conv2d, Epilogue, conv2d};
-use crate::ops::dropout::dropout;
-use crate::ops::philox::Source;
 
 const HIDDEN: usize = 8;
 
@@ -35,23 +33,20 @@ impl Small {
     }
 }
 
-impl Trainable for Small {
+impl Network for Small {
     fn manifest(&self) -> &Manifest {
         &self.0
     }
 
-    fn output(&self, g: &mut Graph, x: Value, _: Value, drop: Option<Source>) -> crate::Result<Value> {
+    fn forward(&self, trace: &mut Trace<'_>, x: Value, _: Value) -> crate::Result<Value> {
         let layer = |g: &mut Graph, x, name: &str, out, inner| {
             let weight = g.parameter("weights", &format!("{name}.weight"), [out, inner, 3, 3])?;
             let bias = g.parameter("weights", &format!("{name}.bias"), [out])?;
             conv2d(g, x, None, weight, Conv2d::same(3), Epilogue::bias(bias))
         };
-        let h = layer(g, x, "first", HIDDEN, 1)?;
-        let h = match drop {
-            Some(source) => dropout(g, h, 0.1, source, 0)?,
-            None => h,
-        };
-        layer(g, h, "last", 1, HIDDEN)
+        let h = layer(trace.graph, x, "first", HIDDEN, 1)?;
+        let h = trace.dropout(h, 0.1)?;
+        layer(trace.graph, h, "last", 1, HIDDEN)
     }
 }
 

@@ -16,16 +16,17 @@ use super::prepare::{
     keep_what_was_due,
 };
 use super::samples::{SampleGrids, write_grid};
-use super::step::{StepBatch, StepDraft, TrainStep, Trainable};
+use super::step::{StepBatch, StepDraft, TrainStep};
 use crate::checkpoint::{Checkpoint, DataPosition, EmaState, WorkFolder};
 use crate::data::{Dataset, Loader, LoaderConfig, LoaderState, Split, Values};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Draft;
-use crate::models::{self, Config};
+use crate::models::{self, Config, Network};
 use crate::ops::philox::Purpose;
 use crate::output::{EventWriter, MetricsWriter};
 use crate::random::Stream;
+use crate::sde::Sde;
 
 /// Time between two words on the first step.
 const BETWEEN_WORDS: Duration = Duration::from_secs(1);
@@ -43,7 +44,8 @@ pub struct Trainer {
     gpu: Gpu,
     config: Config,
     options: TrainerOptions,
-    network: Box<dyn Trainable>,
+    network: Box<dyn Network>,
+    sde: Arc<dyn Sde>,
     folder: WorkFolder,
     kernels: KernelRecord,
     draft: StepDraft,
@@ -61,6 +63,19 @@ pub struct Trainer {
     notes: Vec<String>,
 }
 
+/// What is learnt: by which network, for which SDE, by which loss. The configuration has optimizer, images and the loop.
+#[derive(Debug)]
+pub struct Learns {
+    /// Everything that is not said beside it.
+    pub config: Config,
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// The SDE, for samples on the way.
+    pub sde: Arc<dyn Sde>,
+    /// What is minimised.
+    pub objective: Objective,
+}
+
 impl Trainer {
     /// Opens the work folder and prepares the step; goes on from the folder's checkpoint where there is one.
     ///
@@ -75,7 +90,7 @@ impl Trainer {
         options: TrainerOptions,
     ) -> Result<Self> {
         let network = models::build(&config)?;
-        Self::with_network(gpu, config, Box::new(network), data, folder, options)
+        Self::with_network(gpu, config, network, data, folder, options)
     }
 
     /// The step of a run on paper, as [`Trainer::new`] would build it for a fresh folder, and what the user should know of it.
@@ -87,23 +102,39 @@ impl Trainer {
         let mut notes = Vec::new();
         let mut record = KernelRecord::default();
         let most = usize::MAX;
-        let draft = draft_that_fits(gpu, &network, config, options, &mut record, most, &mut notes)?;
+        let draft = draft_that_fits(gpu, network.as_ref(), config, options, &mut record, most, &mut notes)?;
         Ok((draft, notes))
     }
 
-    /// [`Trainer::new`] with a network at hand.
+    /// [`Trainer::new`] with a network at hand, for the SDE and the loss of the configuration.
     ///
     /// # Errors
     /// As [`Trainer::new`].
     pub fn with_network(
         gpu: &Gpu,
         config: Config,
-        network: Box<dyn Trainable>,
+        network: Box<dyn Network>,
+        data: Arc<Dataset>,
+        folder: impl Into<PathBuf>,
+        options: TrainerOptions,
+    ) -> Result<Self> {
+        let (sde, objective) = (config.forward_sde()?, Objective::of(&config)?);
+        let learns = Learns { config, network, sde, objective };
+        Self::of(gpu, learns, data, folder, options)
+    }
+
+    /// A run of what is given, network, SDE and loss by themselves; the configuration has the rest.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn of(
+        gpu: &Gpu,
+        learns: Learns,
         data: Arc<Dataset>,
         folder: impl Into<PathBuf>,
         mut options: TrainerOptions,
     ) -> Result<Self> {
-        let objective = Objective::of(&config)?;
+        let Learns { config, network, sde, objective } = learns;
         check_data(&config, &data)?;
         if matches!(objective, Objective::Classification { .. }) {
             check_classes(&config, &data)?;
@@ -166,6 +197,7 @@ impl Trainer {
             config,
             options,
             network,
+            sde,
             folder,
             kernels,
             draft,
@@ -405,7 +437,7 @@ impl Trainer {
             None => {
                 let (network, state) = (self.network.as_ref(), self.step.state());
                 let settle = |draft: &Draft| self.kernels.settle(draft, &self.options.kernels);
-                SampleGrids::new(&self.gpu, network, &self.config, options, state, settle)?
+                SampleGrids::new(&self.gpu, network, &self.sde, &self.config, options, state, settle)?
             }
         };
         let step = self.done;

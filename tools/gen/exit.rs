@@ -64,6 +64,41 @@ fn is_stdout(error: &anyhow::Error) -> bool {
     error.is::<std::io::Error>()
 }
 
+/// Names of options in the library's errors that are flags here.
+const FLAGS: &[&str] = &[
+    "atol",
+    "batch",
+    "classifier",
+    "clip",
+    "corrector",
+    "eta",
+    "frames",
+    "guidance",
+    "images",
+    "label",
+    "mask",
+    "predictor",
+    "repeats",
+    "rtol",
+    "sampler",
+    "seeds",
+    "snr",
+    "steps",
+    "t_eps",
+    "temperature",
+];
+
+/// The library's message, its options by the names of flags.
+fn in_flags(error: &Error) -> String {
+    let text = error.to_string();
+    match error {
+        Error::Invalid { name, .. } if FLAGS.contains(&name.as_str()) => {
+            format!("--{}{}", name.replace('_', "-"), &text[name.len()..])
+        }
+        _ => text,
+    }
+}
+
 /// Context down to the library's error, which already holds the message of its own source.
 fn message(error: &anyhow::Error) -> String {
     let mut parts = Vec::new();
@@ -71,7 +106,7 @@ fn message(error: &anyhow::Error) -> String {
         parts.push("writing to stdout".to_owned());
     }
     for cause in error.chain() {
-        parts.push(cause.to_string());
+        parts.push(cause.downcast_ref::<Error>().map_or_else(|| cause.to_string(), in_flags));
         if cause.is::<Error>() {
             break;
         }

@@ -1,4 +1,4 @@
-//! Images that a command is given, as the model takes them.
+//! Images that a command is given.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,11 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 use langevin::Error;
 use langevin::checkpoint::SavedModel;
-use langevin::data::transform::{center, nhwc_to_nchw, to_unit};
-use langevin::data::{CACHE_FOLDER, DataConfig, Dataset, Preprocess, ReadConfig, Split, read_images};
+use langevin::data::{CACHE_FOLDER, DataConfig, Dataset, Preprocess};
+use langevin::pipeline::{Images, ReadImages};
 
 use crate::apart::Input;
-use crate::commands::data::watch;
 use crate::environment;
 use crate::session::Session;
 
@@ -42,22 +41,20 @@ impl ImagesArgs {
     }
 
     /// Reads them, fitted to the model.
-    pub fn read(&self, saved: &SavedModel, session: &Session) -> langevin::Result<Given> {
-        Given::read(&self.images, recipe(saved)?, self.n.map(|n| n as usize), self.range, session)
+    pub fn read(&self, saved: &SavedModel, session: &Session) -> langevin::Result<Images> {
+        let reader = ReadImages::new(&self.images, saved).any_range(self.range.any_range);
+        let reader = match self.n {
+            Some(n) => reader.most(n as usize),
+            None => reader,
+        };
+        told(reader.limits(session.limits()).images()?, session)
     }
 }
 
-/// How pictures become what the model takes: as its file says, else as its configuration does. Training, likelihood, encoding and
-/// inpainting have the same.
-pub fn recipe(saved: &SavedModel) -> langevin::Result<Preprocess> {
-    let d = &saved.config.data;
-    let recorded = saved.recipe.as_deref().and_then(|text| serde_json::from_str::<Preprocess>(text).ok());
-    let fits =
-        |r: &Preprocess| (r.image_size as usize, r.channels as usize) == (d.image_size, d.num_channels);
-    match recorded.filter(fits) {
-        Some(recipe) => Ok(recipe),
-        None => Preprocess::for_dataset(d.dataset.as_str(), d.image_size as u32, d.num_channels as u32),
-    }
+/// Says what the user should know of how images were read.
+pub fn told(images: Images, session: &Session) -> langevin::Result<Images> {
+    images.notes().iter().for_each(|note| session.say(note));
+    Ok(images)
 }
 
 /// The data set at `path`, packed in the folder of caches.
@@ -68,8 +65,17 @@ pub fn data_config(path: &Path, preprocess: Preprocess, session: &Session) -> Da
 
 /// Opens a data set; the pictures that are packed are counted on stderr.
 pub fn open_data(config: &DataConfig, what: &str, session: &Session) -> anyhow::Result<Arc<Dataset>> {
+    counted(what, session, |progress| Dataset::open(config, progress))
+}
+
+/// Opens what is packed in the folder of caches; the pictures are counted on stderr.
+pub fn counted<T>(
+    what: &str,
+    session: &Session,
+    open: impl FnOnce(&mut dyn FnMut(u64) -> bool) -> langevin::Result<T>,
+) -> anyhow::Result<T> {
     let bar = session.counter(what);
-    let opened = Dataset::open(config, &mut |done| watch(&bar, done, session));
+    let opened = open(&mut |done| session.packed(&bar, done));
     bar.finish_and_clear();
     opened.map_err(|error| match &error {
         Error::Invalid { name, .. } if name == CACHE_FOLDER => {
@@ -78,99 +84,4 @@ pub fn open_data(config: &DataConfig, what: &str, session: &Session) -> anyhow::
         }
         _ => error.into(),
     })
-}
-
-/// Images in memory.
-pub struct Given {
-    /// `n h w c`, in [0, 1].
-    pub values: Vec<f32>,
-    /// Where each comes from.
-    pub names: Vec<String>,
-}
-
-impl Given {
-    /// Reads at most `most` images of `path`, brought to the model's size and channels by `preprocess`.
-    pub fn read(
-        path: &Path,
-        preprocess: Preprocess,
-        most: Option<usize>,
-        range: RangeArgs,
-        session: &Session,
-    ) -> langevin::Result<Self> {
-        let config = ReadConfig {
-            path: path.into(),
-            preprocess: Some(preprocess),
-            limits: session.limits(),
-            most,
-            any_range: range.any_range,
-        };
-        let images = read_images(&config)?;
-        images.notes.iter().for_each(|note| session.say(note));
-        let [_, c, h, w] = images.shape;
-        // The same transposition with its extents exchanged leads back.
-        Ok(Self { values: nhwc_to_nchw(&images.values, c, h * w), names: images.names })
-    }
-
-    /// Images of one split of a data set, packed as training packs it: all, or `most` that `seed` chooses.
-    pub fn of_split(
-        path: &Path,
-        preprocess: Preprocess,
-        split: Split,
-        most: Option<usize>,
-        seed: u64,
-        session: &Session,
-    ) -> anyhow::Result<Self> {
-        let data = open_data(&data_config(path, preprocess, session), "pictures read", session)?;
-        data.notes().iter().for_each(|note| session.say(note));
-        let all = data.subset(split)?;
-        let images = match most {
-            Some(most) => all.take(most, seed),
-            None => all,
-        };
-        let mut given = Self { values: Vec::new(), names: Vec::new() };
-        let mut row = vec![0; preprocess.bytes()];
-        for number in (0..images.len()).map(|i| images.number(i)) {
-            data.read(number, &mut row)?;
-            given.values.extend(to_unit(&row));
-            let class = usize::try_from(data.label(number)).ok().and_then(|label| data.classes().get(label));
-            let class = class.map_or(String::new(), |class| format!("{class}/"));
-            given.names.push(format!("{split}/{class}#{number}"));
-        }
-        Ok(given)
-    }
-
-    /// Scaled as the model takes them.
-    pub fn scaled(&self, centered: bool) -> Vec<f32> {
-        let mut values = self.values.clone();
-        if centered {
-            center(&mut values);
-        }
-        values
-    }
-
-    /// Names for files that come from these images: without folders and endings, each once.
-    pub fn stems(&self) -> Vec<String> {
-        let stem = |name: &String| {
-            let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-            last.split('.').next().unwrap_or(last).to_owned()
-        };
-        let stems: Vec<String> = self.names.iter().map(stem).collect();
-        let unique = |(i, s): (usize, &String)| {
-            let twice = s.is_empty() || stems.iter().filter(|other| *other == s).count() > 1;
-            if twice { format!("{s}{i:06}") } else { s.clone() }
-        };
-        stems.iter().enumerate().map(unique).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_get_names_of_their_own() {
-        let names = ["a/x.png", "b/x.png", "y.tar.gz", "s.npz#0"].map(str::to_owned).to_vec();
-        let given = Given { values: Vec::new(), names };
-        assert_eq!(given.stems(), ["x000000", "x000001", "y", "s"]);
-    }
 }

@@ -1,18 +1,12 @@
-//! `--model`, and what every command that runs one needs to know of it.
+//! `--model`, and what every command that runs one shares.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::Gpu;
-use langevin::models::config::Sde as SdeName;
-use langevin::nn::trace::WEIGHTS;
-use langevin::output::Provenance;
-use langevin::score::NetworkModel;
-use langevin::sde::{Sde, TimeConditioning};
-use langevin::training::{sde_of, time_of};
+use langevin::pipeline::{Model, Pretrained};
 use langevin::{Error, error};
 
 use crate::apart::Input;
@@ -37,22 +31,23 @@ pub struct ModelArgs {
 const EMBEDDED: &[&str] = &["embedded"];
 
 impl ModelArgs {
-    /// Opens the model; `--set` is applied to its configuration before the network is built.
+    /// Reads the model; `--set` is applied to its configuration before the network is built.
     pub fn open(&self, session: &Session) -> anyhow::Result<SavedModel> {
-        let change = |config| self.config.apply(config);
-        let embedded = || {
-            if self.config.config.is_some() {
-                return Err(Usage("--config goes with --model: the embedded model has its own".into()).into());
-            }
-            anyhow::Ok(SavedModel::embedded(&change)?)
-        };
-        let saved = match &self.model {
-            None => embedded()?,
-            Some(name) if Path::new(name).exists() => {
-                SavedModel::open_with(name, self.config.named()?, &change).context("--model")?
-            }
-            Some(name) if EMBEDDED.contains(&name.as_str()) => embedded()?,
+        let mut pretrained = match &self.model {
+            None => self.embedded()?,
+            Some(name) if Path::new(name).exists() => Pretrained::open(name).context("--model")?,
+            Some(name) if EMBEDDED.contains(&name.as_str()) => self.embedded()?,
             Some(name) => return Err(missing(name).into()),
+        };
+        if let Some(config) = self.config.named()? {
+            pretrained = pretrained.config(config);
+        }
+        for (key, value) in self.config.pairs()? {
+            pretrained = pretrained.set(key, value);
+        }
+        let saved = match &self.model {
+            None => pretrained.read()?,
+            Some(_) => pretrained.read().context("--model")?,
         };
         if let Some(note) = &saved.note {
             session.say(note);
@@ -64,9 +59,16 @@ impl ModelArgs {
         Ok(saved)
     }
 
-    /// Where the weights are read from, for the check of results.
-    pub fn inputs(&self) -> Vec<Input<'_>> {
-        self.model.iter().map(|name| Input::Model("--model", Path::new(name))).collect()
+    fn embedded(&self) -> Result<Pretrained, Usage> {
+        match self.config.config {
+            Some(_) => Err(Usage("--config goes with --model: the embedded model has its own".into())),
+            None => Ok(Pretrained::embedded()),
+        }
+    }
+
+    /// The model on a device, with kernels as `LANGEVIN_KERNELS` asks.
+    pub fn on(&self, gpu: &Gpu, saved: SavedModel, session: &Session) -> anyhow::Result<Model> {
+        Ok(Model::new(gpu, saved, self.which())?.with_kernels(session.kernels(gpu)?))
     }
 
     /// Which weights.
@@ -74,19 +76,9 @@ impl ModelArgs {
         if self.raw { Which::Raw } else { Which::Ema }
     }
 
-    /// Whether they are the moving average, where `saved` has one.
-    pub fn averaged(&self, saved: &SavedModel) -> bool {
-        saved.has_ema() && !self.raw
-    }
-
-    /// What pictures and tensors say of how they came about.
-    pub fn provenance(&self, saved: &SavedModel, gpu: &Gpu) -> langevin::Result<Provenance> {
-        let adapter = gpu.adapter();
-        Ok(Provenance::new()
-            .with("model", &saved.name)
-            .with("weights", format!("{:016x}", saved.tensors(self.which()).checksum()?))
-            .with("config", saved.config.to_toml())
-            .with("adapter", format!("{}, {}", adapter.name, adapter.driver)))
+    /// Where the weights are read from, for the check of results.
+    pub fn inputs(&self) -> Vec<Input<'_>> {
+        self.model.iter().map(|name| Input::Model("--model", Path::new(name))).collect()
     }
 }
 
@@ -99,50 +91,4 @@ fn missing(name: &str) -> Error {
     }
     let nearest = error::nearest(name, EMBEDDED.iter().copied());
     Error::UnknownName { kind: "model (and there is no such file)", name: name.to_owned(), nearest }
-}
-
-/// What a model is to samplers: its images and its SDE.
-pub trait Facts {
-    /// Height, width, channels.
-    fn hwc(&self) -> [usize; 3];
-    /// Data in [-1, 1] rather than [0, 1].
-    fn centered(&self) -> bool;
-    /// The SDE; an error where the weights have none of ours.
-    fn sde(&self) -> langevin::Result<Arc<dyn Sde>>;
-    /// What the network is told about time.
-    fn time(&self) -> TimeConditioning;
-    /// The network's output is the score itself.
-    fn unscaled(&self) -> bool;
-    /// The network with its weights.
-    fn network_model(&self) -> NetworkModel<'_>;
-}
-
-impl Facts for SavedModel {
-    fn hwc(&self) -> [usize; 3] {
-        let data = &self.config.data;
-        [data.image_size, data.image_size, data.num_channels]
-    }
-
-    fn centered(&self) -> bool {
-        self.config.data.centered
-    }
-
-    fn sde(&self) -> langevin::Result<Arc<dyn Sde>> {
-        match &self.no_sde {
-            Some(reason) => Err(Error::invalid("model", &self.name, reason)),
-            None => sde_of(&self.config),
-        }
-    }
-
-    fn time(&self) -> TimeConditioning {
-        time_of(&self.config)
-    }
-
-    fn unscaled(&self) -> bool {
-        self.config.training.sde == SdeName::Ve
-    }
-
-    fn network_model(&self) -> NetworkModel<'_> {
-        NetworkModel { network: self.network.as_ref(), set: WEIGHTS }
-    }
 }

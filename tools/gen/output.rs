@@ -3,11 +3,8 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use langevin::data::transform::{nhwc_to_nchw, uncenter};
-use langevin::formats::npy::{NpyArray, NpyData};
-use langevin::output::{
-    ImageBytes, Provenance, encode_png, grid, to_bytes, write_npz, write_png, write_safetensors,
-};
+use langevin::output::Provenance;
+use langevin::pipeline::Images;
 use langevin::{Error, files};
 
 use crate::exit::Usage;
@@ -94,48 +91,34 @@ impl Out {
         }
     }
 
-    /// Writes the images: a grid of `columns` or as many rows as columns, an array, or a file for each name. Says which are blank, with
+    /// Writes the images: a grid of `columns` or as many rows as columns, an array, or a file for each under its name. Says which are blank, with
     /// `--quiet` too: a black image is never written without a word.
     pub fn write(
         &self,
-        pictures: &Pictures,
-        names: &[String],
+        images: &Images,
         columns: Option<usize>,
         provenance: &Provenance,
     ) -> langevin::Result<()> {
         if self.form != Form::Safetensors {
-            pictures.warn_of_blank()?;
+            warn_of_blank(blank(images)?, images.len());
         }
-        self.write_as_is(pictures, names, columns, provenance)
+        self.write_as_is(images, columns, provenance)
     }
 
     /// [`Out::write`] without a look at the images.
     pub fn write_as_is(
         &self,
-        pictures: &Pictures,
-        names: &[String],
+        images: &Images,
         columns: Option<usize>,
         provenance: &Provenance,
     ) -> langevin::Result<()> {
-        if self.form == Form::Safetensors {
-            return write_tensor(&self.path, "x", &pictures.shape, &pictures.x, provenance);
-        }
-        let images = pictures.bytes()?;
+        let images = images.clone().with_about(provenance.clone());
         match self.form {
-            Form::Npz => {
-                let array = NpyArray { shape: images.shape.to_vec(), data: NpyData::U8(images.pixels) };
-                // The evaluators of the field read the array that numpy gives a name.
-                write_npz(&self.path, &[("samples", &array), ("arr_0", &array)])
-            }
-            Form::Stdout => {
-                let picture = encode_png(&grid(&images, columns)?, provenance)?;
-                print::raw(&picture).map_err(Error::io("stdout"))
-            }
-            Form::Folder => (0..images.len()).zip(names).try_for_each(|(i, name)| {
-                let provenance = provenance.clone().with("image", name);
-                write_png(&self.path.join(format!("{name}.png")), &images.image(i)?, &provenance)
-            }),
-            _ => write_png(&self.path, &grid(&images, columns)?, provenance),
+            Form::Stdout => print::raw(&images.grid_of(columns)?.png()?).map_err(Error::io("stdout")),
+            Form::Grid => images.grid_of(columns)?.save(&self.path),
+            Form::Folder => images.save_each(&self.path),
+            Form::Npz => images.save_npz(&self.path),
+            Form::Safetensors => images.save_safetensors(&self.path),
         }
     }
 
@@ -213,52 +196,9 @@ pub fn warn_of_blank(blank: usize, of: usize) {
     }
 }
 
-/// Writes one tensor with how it came about.
-pub fn write_tensor(
-    path: &Path,
-    name: &str,
-    shape: &[usize],
-    values: &[f32],
-    provenance: &Provenance,
-) -> langevin::Result<()> {
-    let about: Vec<(&str, &str)> =
-        provenance.entries().iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    write_safetensors(path, &[(name, shape, values)], &about)
-}
-
-/// Images of a model as the file formats want them.
-pub struct Pictures {
-    /// `n c h w`, in [0, 1] but not clipped.
-    pub x: Vec<f32>,
-    /// `[n, c, h, w]`.
-    pub shape: [usize; 4],
-}
-
-impl Pictures {
-    /// From a model's own layout and scale.
-    pub fn new(mut nhwc: Vec<f32>, [h, w, c]: [usize; 3], centered: bool) -> Self {
-        if centered {
-            uncenter(&mut nhwc);
-        }
-        let n = nhwc.len() / (h * w * c);
-        Self { x: nhwc_to_nchw(&nhwc, h * w, c), shape: [n, c, h, w] }
-    }
-
-    /// Says on stderr how many have one colour all over.
-    pub fn warn_of_blank(&self) -> langevin::Result<()> {
-        warn_of_blank(self.blank()?, self.shape[0]);
-        Ok(())
-    }
-
-    /// How many have one colour all over.
-    pub fn blank(&self) -> langevin::Result<usize> {
-        Ok(self.bytes()?.blank().len())
-    }
-
-    /// As bytes; an error where a value is not finite.
-    pub fn bytes(&self) -> langevin::Result<ImageBytes> {
-        to_bytes(&self.x, self.shape)
-    }
+/// How many have one colour all over.
+pub fn blank(images: &Images) -> langevin::Result<usize> {
+    Ok(images.bytes()?.blank().len())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use langevin::Error;
 use langevin::data::Limits;
 use langevin::gpu::{DeviceKind, Gpu, Options, Survey};
 use langevin::graph::Kernels;
+use langevin::pipeline::{Progress, Stop};
 use tracing::Level;
 
 use crate::{environment, print, signals};
@@ -199,9 +200,28 @@ impl Session {
         self.progress(ProgressBar::no_length().with_message(what.to_owned()), template, Some(length))
     }
 
+    /// A bar on stderr for work that tells how far it is.
+    pub fn follow(&self, what: &str) -> Bar {
+        Bar(self.bar(0, what))
+    }
+
+    /// What ends work of the library at Ctrl-C.
+    pub fn stop(&self) -> Stop {
+        Stop::from(Arc::clone(&self.interrupted))
+    }
+
     /// A count on stderr of what has no known end.
     pub fn counter(&self, what: &str) -> ProgressBar {
         self.progress(ProgressBar::no_length().with_message(what.to_owned()), "{msg}: {pos}, {elapsed}", None)
+    }
+
+    /// Shows how many pictures are packed; false where Ctrl-C came.
+    pub fn packed(&self, bar: &ProgressBar, done: u64) -> bool {
+        bar.set_position(done);
+        if self.is_interrupted() {
+            bar.finish_and_clear();
+        }
+        !self.is_interrupted()
     }
 
     fn progress(&self, bar: ProgressBar, template: &str, length: Option<u64>) -> ProgressBar {
@@ -219,29 +239,24 @@ impl Session {
     }
 }
 
-/// The largest of `asked`, a half of it, a quarter …, that the device has room for, and what `draft` makes of it; said where it is less
-/// than was asked for. One image that is too large is the error.
-pub fn that_fits<T>(
-    asked: usize,
-    session: &Session,
-    mut draft: impl FnMut(usize) -> anyhow::Result<T>,
-) -> anyhow::Result<(usize, T)> {
-    let mut n = asked;
-    loop {
-        match draft(n) {
-            Err(e) if n > 1 && matches!(e.downcast_ref(), Some(langevin::Error::Limit { .. })) => {
-                n = n.div_ceil(2)
-            }
-            Err(e) => return Err(e),
-            Ok(draft) => {
-                if n < asked {
-                    session.say(format_args!(
-                        "{asked} images at a time are too many for this device: {n} are taken"
-                    ));
-                }
-                return Ok((n, draft));
-            }
+/// A bar that follows work of the library.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// Shows how far it is.
+    pub fn tell(&self, progress: Progress) {
+        let Progress { step, steps, images, of, nfe, .. } = progress;
+        self.0.set_length(steps as u64);
+        self.0.set_position(step as u64);
+        if images > 0 {
+            let rate = print::rate(images as f64 / self.0.elapsed().as_secs_f64());
+            self.0.set_prefix(format!(", {images} of {of} images, {rate}, NFE {nfe}"));
         }
+    }
+
+    /// Takes it away.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
     }
 }
 
@@ -262,23 +277,6 @@ pub fn seeds(text: &str) -> Result<(u64, u64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn batches_shrink_until_they_fit() {
-        let limit =
-            |n| langevin::Error::Limit { what: "x".into(), needed: n, limit: 3, unit: "bytes", remedy: "" };
-        let session = Session {
-            global: Global { device: None, quiet: true, verbose: false, memory: None },
-            interrupted: Arc::default(),
-            begun: Instant::now(),
-        };
-        let fits = |most: usize| {
-            that_fits(16, &session, |n| if n <= most { Ok(n) } else { Err(limit(n as u64).into()) })
-        };
-        assert_eq!(fits(16).unwrap().0, 16);
-        assert_eq!(fits(5).unwrap(), (4, 4));
-        assert!(fits(0).unwrap_err().to_string().contains("1 bytes"));
-    }
 
     #[test]
     fn sizes_of_memory() {

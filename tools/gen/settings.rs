@@ -24,14 +24,21 @@ impl ConfigArgs {
         self.config.as_deref().map(load).transpose()
     }
 
+    /// The keys and values of `--set`.
+    pub fn pairs(&self) -> langevin::Result<Vec<(String, String)>> {
+        let pair = |text: &String| match text.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            None => {
+                let problem = "it takes the form key=value, as in --set sampling.snr=0.16";
+                Err(Error::invalid("--set", text, problem))
+            }
+        };
+        self.set.iter().map(pair).collect()
+    }
+
     /// Applies `--set` and validates.
     pub fn apply(&self, mut config: Config) -> langevin::Result<Config> {
-        for pair in &self.set {
-            let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Error::invalid("--set", pair, "it takes the form key=value, as in --set sampling.snr=0.16")
-            })?;
-            config.set(key.trim(), value.trim())?;
-        }
+        self.pairs()?.iter().try_for_each(|(key, value)| config.set(key, value))?;
         config.validate()?;
         Ok(config)
     }

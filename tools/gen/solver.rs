@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use langevin::checkpoint::SavedModel;
-use langevin::models::Config;
 use langevin::ops::sampler_step;
-use langevin::sampling::coefficients::{Corrector, PcTable, Predictor};
+use langevin::sampling::coefficients::{Corrector, Predictor};
 use langevin::sampling::schedulers::Scheduler;
 use langevin::sampling::solvers::options::listed;
-use langevin::sampling::solvers::{self, Entry, Misplaced, Problem, Solver, SolverOptions, SolverRun};
-use langevin::sde::Sde;
-use langevin::training::problem_of;
+use langevin::sampling::solvers::{self, Entry, Misplaced, PredictorCorrector, Solver, SolverOptions};
 
 use crate::exit::Usage;
-use crate::model::Facts;
 
 /// Predictor-corrector sampling.
 #[derive(Args, Clone)]
@@ -107,53 +103,28 @@ impl PcArgs {
         options.steps = self.steps.map(|steps| steps as usize);
     }
 
-    /// The table of a predictor-corrector run and what it is in words.
-    pub fn table(&self, config: &Config, sde: &Arc<dyn Sde>) -> langevin::Result<(PcTable, String)> {
+    /// Predictor-corrector sampling as it is asked for.
+    pub fn solver(&self) -> PredictorCorrector {
         let mut options = SolverOptions::default();
         self.put(&mut options);
-        let of = problem_of(config)?;
-        let problem =
-            Problem::new(Arc::clone(sde), of.time()).with_pc(of.pc()).with_noise_removal(of.noise_removal());
-        let solver = solvers::pc::ENTRY.solver(&options)?;
-        match solver.plan(&problem)? {
-            SolverRun::Pc { table, .. } => Ok((table, solver.describe(&problem)?)),
-            other => Err(langevin::Error::invalid("sampler", solver.name(), format!("it plans {other:?}"))),
-        }
-    }
-
-    /// Whether images of a batch depend on each other by more than a tolerance, so that its size is part of the result.
-    pub fn couples(&self) -> bool {
-        self.norm == Some(Norm::Batch)
-    }
-
-    /// How norms are taken.
-    pub fn norm(&self) -> sampler_step::Norm {
-        self.norm.map(Norm::into).unwrap_or_default()
+        PredictorCorrector::from_options(&options)
     }
 }
 
 impl SamplerArgs {
     /// The solver that is asked for. An option that it does not take is refused rather than passed over in silence.
-    pub fn solver(&self, saved: &SavedModel) -> anyhow::Result<Box<dyn Solver>> {
+    pub fn solver(&self, saved: &SavedModel) -> anyhow::Result<Arc<dyn Solver>> {
         let options = self.options();
         if let (None, Some(config)) = (self.sampler, &saved.scheduler) {
             let text = serde_json::to_string(config)
                 .map_err(|e| langevin::Error::invalid("scheduler", "its text", e.to_string()))?;
             let scheduler = Scheduler::from_json(&text)?;
             placed(&options, scheduler.takes(), "the model's own scheduler")?;
-            return Ok(scheduler.solver(&options)?);
+            return Ok(scheduler.solver(&options)?.into());
         }
         let entry = self.sampler.unwrap_or(*solvers::default_entry());
         placed(&options, entry.takes, &format!("--sampler {}", entry.name))?;
-        Ok(entry.solver(&options)?)
-    }
-
-    /// What a solver may know of the model.
-    pub fn problem(saved: &SavedModel) -> langevin::Result<Problem> {
-        match &saved.no_sde {
-            Some(reason) => Ok(Problem::without_sde(&saved.name, reason, saved.time())),
-            None => problem_of(&saved.config),
-        }
+        Ok(entry.solver(&options)?.into())
     }
 
     fn options(&self) -> SolverOptions {

@@ -99,6 +99,7 @@ fn words_of(module: &Module, handle: Handle<Type>) -> Option<(Scalar, u32)> {
 fn differences_are_found() {
     let kernel = Kernel {
         shader: "broadcast/spread.wgsl",
+        text: None,
         constants: vec![("V", Const::U32(1))],
         access: vec![Access::Read, Access::ReadWrite],
     };

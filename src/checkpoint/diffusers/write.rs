@@ -90,6 +90,9 @@ fn scheduler(config: &Config) -> Result<(&'static str, SchedulerConfig)> {
             model.embedding_type,
             "ScoreSdeVeScheduler gives the network sigma, not a label",
         ),
+        Sde::Custom => {
+            refuse("training.sde", training.sde, "diffusers has no scheduler for an SDE of another program")
+        }
         Sde::Ve if config.data.centered => {
             refuse("data.centered", true, "ScoreSdeVePipeline takes what it has drawn for images of [0, 1]")
         }

@@ -55,6 +55,8 @@ choice! {
         Ncsnv2x256 = "ncsnv2_256",
         /// The noise-conditional WideResNet classifier (Song et al. 2021, appendix I).
         Wideresnet = "wideresnet_noise_conditional",
+        /// A network of another program, which has to bring it.
+        Custom = "custom",
     }
 }
 
@@ -67,6 +69,8 @@ choice! {
         Vp = "vpsde",
         /// Sub-variance preserving.
         SubVp = "subvpsde",
+        /// An SDE of another program, which has to bring it.
+        Custom = "custom",
     }
 }
 

@@ -264,7 +264,7 @@ impl Model {
     pub fn of(name: ModelName) -> Self {
         let unet = Self { name, ..Self::default() };
         match name {
-            ModelName::Ncsnpp | ModelName::Wideresnet => unet,
+            ModelName::Ncsnpp | ModelName::Wideresnet | ModelName::Custom => unet,
             ModelName::Ddpm => Self {
                 num_res_blocks: 2,
                 ema_rate: 0.9999,

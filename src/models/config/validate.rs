@@ -41,6 +41,8 @@ impl Config {
                 self.validate_refinenet()
             }
             ModelName::Wideresnet => self.validate_classifier(),
+            // The program that brings the network checks the rest.
+            ModelName::Custom => return Ok(()),
         }?;
         // What is left are the groups of layers behind concatenations, which their constructors check.
         crate::models::build(self).map(drop)

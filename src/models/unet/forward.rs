@@ -11,10 +11,15 @@ use crate::nn::{Manifest, Trace};
 use crate::ops::concat::{concat, window};
 use crate::ops::elementwise::{add, combine};
 use crate::ops::embedding::positional_shifted;
+use crate::sde::TimeConditioning;
 
 impl Network for Unet {
     fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    fn conditioning(&self) -> TimeConditioning {
+        self.spec.conditioning
     }
 
     fn forward(&self, trace: &mut Trace<'_>, x: Value, time_cond: Value) -> Result<Value> {

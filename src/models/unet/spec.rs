@@ -6,6 +6,7 @@ use crate::nn::layers::{GroupNorm, Groups};
 use crate::nn::resample::{Filter, Merge, Resample};
 use crate::nn::residual::BlockStyle;
 use crate::ops::activation::Activation;
+use crate::sde::TimeConditioning;
 
 /// How the noise level enters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +114,8 @@ pub struct UnetSpec {
     pub groups: NormGroups,
     /// [`BlockStyle::output_scale`] of the blocks in the middle.
     pub mid_output_scale: f64,
+    /// What the network is told about time, and what its output is.
+    pub conditioning: TimeConditioning,
     /// The input is in [-1, 1] already.
     pub centered: bool,
     /// The output is divided by sigma.
@@ -189,6 +192,7 @@ impl UnetSpec {
             style,
             groups: NormGroups::all(groups),
             mid_output_scale: output_scale,
+            conditioning: config.conditioning(),
             centered: config.data.centered,
             scale_by_sigma: model.scale_by_sigma,
             sigmas: config.sigmas(),

@@ -88,6 +88,7 @@ impl BetaScheduler {
             argument: timestep as f64,
             std: noise,
             output_scale: 1.0,
+            x_scale: 0.0,
             kept_x,
             kept_output,
             x: 0.0,

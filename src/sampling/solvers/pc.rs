@@ -1,7 +1,7 @@
 //! `pc`: the paper's predictor-corrector sampling (Algorithm 1 of Song et al. 2021).
 
 use super::{Entry, Problem, Solver, SolverOptions, SolverRun, coupled, steps_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::sampler_step::Norm;
 use crate::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
 
@@ -11,15 +11,7 @@ pub const ENTRY: Entry = Entry {
     help: "predictor-corrector, as the model's configuration has it unless told otherwise",
     evaluations: "1 and the corrector's steps for each step, as many steps as the model has noise levels",
     takes: &["steps", "predictor", "corrector", "snr", "norm"],
-    from_options: |o: &SolverOptions| {
-        Ok(Box::new(PredictorCorrector {
-            predictor: o.predictor,
-            corrector: o.corrector,
-            snr: o.snr,
-            steps: o.steps,
-            norm: o.norm.unwrap_or_default(),
-        }))
-    },
+    from_options: |o: &SolverOptions| Ok(Box::new(PredictorCorrector::from_options(o))),
 };
 
 /// Predictor-corrector sampling. What is not said is as the model's configuration has it.
@@ -33,6 +25,12 @@ pub struct PredictorCorrector {
 }
 
 impl PredictorCorrector {
+    /// What the options say.
+    pub fn from_options(o: &SolverOptions) -> Self {
+        let (predictor, corrector, snr, steps) = (o.predictor, o.corrector, o.snr, o.steps);
+        Self { predictor, corrector, snr, steps, norm: o.norm.unwrap_or_default() }
+    }
+
     /// The predictor.
     #[must_use]
     pub fn predictor(mut self, predictor: Predictor) -> Self {
@@ -71,9 +69,13 @@ impl PredictorCorrector {
     /// What it is for a model.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) where the model has no SDE, or cannot be cut into so many steps.
+    /// [`Error::Invalid`] where the model has no SDE, or cannot be cut into so many steps.
     pub fn options(&self, problem: &Problem) -> Result<PcOptions> {
         let (sde, of) = (problem.sde()?, problem.pc());
+        // A pair without a corrector would never look at it.
+        if let Some(snr) = self.snr.filter(|snr| !(snr.is_finite() && *snr > 0.0)) {
+            return Err(Error::invalid("snr", snr, "a finite number above 0 is expected"));
+        }
         let sde = sde.with_n(self.steps.unwrap_or_else(|| sde.n()))?;
         Ok(PcOptions {
             time: problem.time(),

@@ -103,7 +103,7 @@ impl Data {
                 let config =
                     CheckConfig { path, preprocess: shape.preprocess()?, limits: session.limits(), seed: 0 };
                 let bar = session.counter("pictures read");
-                let report = check(&config, &mut |done| watch(&bar, done, session))?;
+                let report = check(&config, &mut |done| session.packed(&bar, done))?;
                 bar.finish_and_clear();
                 if let Some(recipe) = config.preprocess {
                     let sizes = report.sizes.iter().map(|s| (s.width, s.height, s.images));
@@ -155,15 +155,6 @@ impl Data {
             }
         }
     }
-}
-
-/// Shows how many pictures are done, and says whether to go on. A packed file appears only when it is whole.
-pub fn watch(bar: &indicatif::ProgressBar, done: u64, session: &Session) -> bool {
-    bar.set_position(done);
-    if session.is_interrupted() {
-        bar.finish_and_clear();
-    }
-    !session.is_interrupted()
 }
 
 fn print_json(report: &CheckReport) -> anyhow::Result<()> {

@@ -5,17 +5,15 @@ use std::time::Instant;
 
 use clap::Args;
 use langevin::Error;
-use langevin::data::read_tensor;
-use langevin::data::transform::nhwc_to_nchw;
+use langevin::pipeline::Latents;
 use serde_json::json;
 
 use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::Interrupted;
-use crate::flow::{DecodeArgs, Flow};
-use crate::model::{Facts, ModelArgs};
-use crate::output::{Out, Pictures};
+use crate::flow::DecodeArgs;
+use crate::model::ModelArgs;
+use crate::output::Out;
 use crate::print;
-use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Turn latents into images.
@@ -53,47 +51,46 @@ impl Decode {
         let out = Out::new(&self.out)?;
         out.check_json(self.json)?;
         let saved = self.model.open(session)?;
-        let [h, w, c] = saved.hwc();
-        let (shape, z) = read_tensor(&self.latent, &["z"])?;
-        if shape.len() != 4 || shape[1..] != [c, h, w] || shape[0] == 0 {
-            let problem =
-                format!("latents of shape {shape:?} where the model takes n x {c} x {h} x {w} (n c h w)");
-            return Err(Error::format(&self.latent, problem).into());
-        }
-        // The same transposition with its extents exchanged leads back.
-        let z = nhwc_to_nchw(&z, c, h * w);
-        let options = self.how.flow.options(saved.sde()?.default_t_eps(), Norm::Batch)?;
+        let latents = Latents::open(&self.latent)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let provenance = self.model.provenance(&saved, &gpu)?;
-        let provenance = provenance
-            .with("latent", self.latent.display().to_string())
-            .with("t_eps", options.t_eps.to_string());
-        out.held(&provenance, self.overwrite)?;
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
-        let done = flow.decode(z, &self.how, options, session)?;
-        let n = done.x.len() / (h * w * c);
-        if n == 0 {
+        let model = self.model.on(&gpu, saved, session)?;
+        let [n, h, w, c] = latents.shape();
+        let wanted = model.image_shape();
+        if [h, w, c] != wanted {
+            let [height, width, channels] = wanted;
+            let problem = format!(
+                "latents of shape {:?} where the model takes n x {channels} x {height} x {width} (n c h w)",
+                [n, c, h, w]
+            );
+            return Err(Error::format(&self.latent, problem).into());
+        }
+        let bar = session.follow("decoding");
+        let flow = self.how.set(model.flow()).progress(|p| bar.tell(p)).until(&session.stop());
+        let t_eps = flow.decoding()?.t_eps;
+        let about = model.provenance()?.with("latent", self.latent.display().to_string());
+        let about = about.with("t_eps", t_eps.to_string());
+        out.held(&about, self.overwrite)?;
+        let images = flow.decode(&latents)?;
+        bar.clear();
+        if images.is_empty() {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
-        let provenance = provenance.with("nfe", done.nfe.to_string());
-        let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
-        let pictures = Pictures::new(done.x, [h, w, c], saved.centered());
-        out.write(&pictures, &names, None, &provenance)?;
-        let seconds = start.elapsed().as_secs_f64();
+        let nfe = images.nfe();
+        out.write(&images, None, &about.with("nfe", nfe.to_string()))?;
+        let (n, seconds) = (images.len(), start.elapsed().as_secs_f64());
         if self.json {
             print::json(&json!({
-                "path": self.out, "shape": [n, c, h, w], "nfe": done.nfe, "t_eps": options.t_eps,
-                "denoise": self.how.denoise, "temperature": self.how.temperature, "model": saved.name,
-                "ema": self.model.averaged(&saved), "adapter": gpu.adapter().name, "seconds": seconds,
+                "path": self.out, "shape": [n, c, h, w], "nfe": nfe, "t_eps": t_eps,
+                "denoise": self.how.denoise, "temperature": self.how.temperature, "model": model.name(),
+                "ema": model.is_averaged(), "adapter": gpu.adapter().name, "seconds": seconds,
             }))?;
         } else {
-            let (nfe, path) = (done.nfe, self.out.display());
-            let images = print::count(n, "image");
+            let (images, path) = (print::count(n, "image"), self.out.display());
             print::line(format_args!("{images} in {path}, NFE {nfe}, {seconds:.1} s"))?;
         }
-        if n < shape[0] {
-            return Err(Interrupted(format!("{n} of {} images are written", shape[0])).into());
+        if n < latents.len() {
+            return Err(Interrupted(format!("{n} of {} images are written", latents.len())).into());
         }
         Ok(())
     }

@@ -4,18 +4,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use langevin::data::transform::nhwc_to_nchw;
-use langevin::likelihood::T_EPS;
 use serde_json::json;
 
 use crate::apart::check_apart_from_inputs;
 use crate::exit::Interrupted;
-use crate::flow::{Flow, FlowArgs};
+use crate::flow::{FlowArgs, by_flow_args};
 use crate::input::ImagesArgs;
-use crate::model::{Facts, ModelArgs};
-use crate::output::{check_ending, check_writable, write_tensor};
+use crate::model::ModelArgs;
+use crate::output::{check_ending, check_writable};
 use crate::print;
-use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Turn images into latents.
@@ -48,38 +45,38 @@ impl Encode {
         inputs.push(self.images.input());
         check_apart_from_inputs("--out", &self.out, &inputs)?;
         check_writable(&self.out)?;
-        let options = self.flow.options(T_EPS, Norm::Batch)?;
         let saved = self.model.open(session)?;
         let images = self.images.read(&saved, session)?;
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
-        let done = flow.encode(&images.scaled(saved.centered()), self.flow.batch, options, session)?;
-        let [h, w, c] = saved.hwc();
-        let n = done.x.len() / (h * w * c);
+        let model = self.model.on(&gpu, saved, session)?;
+        let bar = session.follow("encoding");
+        let flow = by_flow_args!(&self.flow, model.flow());
+        let flow = flow.progress(|p| bar.tell(p)).until(&session.stop());
+        let t_eps = flow.encoding()?.t_eps;
+        let latents = flow.encode(&images)?;
+        bar.clear();
+        let n = latents.len();
         if n == 0 {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
-        let provenance = self.model.provenance(&saved, &gpu)?;
-        let provenance = provenance
-            .with("t_eps", options.t_eps.to_string())
-            .with("nfe", done.nfe.to_string())
-            .with("images", images.names[..n].join(", "));
-        write_tensor(&self.out, "z", &[n, c, h, w], &nhwc_to_nchw(&done.x, h * w, c), &provenance)?;
+        let nfe = latents.nfe();
+        let about = latents.about().clone().with("nfe", nfe.to_string());
+        latents.save(&self.out, &about.with("images", images.names()[..n].join(", ")))?;
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
+            let [_, h, w, c] = latents.shape();
             print::json(&json!({
-                "path": self.out, "images": &images.names[..n], "shape": [n, c, h, w], "nfe": done.nfe,
-                "t_eps": options.t_eps, "model": saved.name, "ema": self.model.averaged(&saved),
+                "path": self.out, "images": &images.names()[..n], "shape": [n, c, h, w], "nfe": nfe,
+                "t_eps": t_eps, "model": model.name(), "ema": model.is_averaged(),
                 "adapter": gpu.adapter().name, "seconds": seconds,
             }))?;
         } else {
-            let (nfe, path) = (done.nfe, self.out.display());
-            let latents = print::count(n, "latent");
+            let (latents, path) = (print::count(n, "latent"), self.out.display());
             print::line(format_args!("{latents} in {path}, NFE {nfe}, {seconds:.1} s"))?;
         }
-        if n < images.names.len() {
-            return Err(Interrupted(format!("{n} of {} latents are written", images.names.len())).into());
+        if n < images.len() {
+            return Err(Interrupted(format!("{n} of {} latents are written", images.len())).into());
         }
         Ok(())
     }

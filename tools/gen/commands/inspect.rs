@@ -1,12 +1,10 @@
 //! `gen inspect`
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use langevin::checkpoint::torch::{Found, Part};
-use langevin::checkpoint::{CLASSES, RECIPE, Tensors, Weights, open};
+use langevin::checkpoint::{Contents, open};
 use langevin::data::Preprocess;
 use langevin::limits::shown;
 use langevin::models::Config;
@@ -35,34 +33,17 @@ pub struct Inspect {
     json: bool,
 }
 
-/// What every format tells.
-struct Contents {
-    format: &'static str,
-    config: Value,
-    tensors: Tensors,
-    /// Whether the name is that of a parameter rather than of a table that the file keeps beside them.
-    is_parameter: fn(&str) -> bool,
-    step: Option<u64>,
-    ema: Value,
-    /// The names of the classes in the order of their numbers.
-    classes: Vec<String>,
-    /// How pictures became what the model learned from.
-    recipe: Option<String>,
-    other: Map<String, Value>,
-}
-
 impl Inspect {
     pub fn run(self, session: &Session) -> anyhow::Result<()> {
         if is_png(&self.path)? {
             return self.picture();
         }
-        let contents = read(&self.path, session)?;
-        let parameters: usize = contents
-            .tensors
-            .iter()
-            .filter(|(name, _)| (contents.is_parameter)(name))
-            .map(|(_, t)| t.len())
-            .sum();
+        let contents = open(&self.path)?;
+        if let Some(note) = &contents.note {
+            session.say(note);
+        }
+        let counted = contents.tensors.iter().filter(|(name, _)| contents.is_parameter(name));
+        let parameters: usize = counted.map(|(_, t)| t.len()).sum();
         if self.json { self.print_json(contents, parameters) } else { self.print_text(contents, parameters) }
     }
 
@@ -93,17 +74,17 @@ impl Inspect {
         let mut object = Map::new();
         object.insert("path".into(), json!(self.path));
         object.insert("format".into(), contents.format.into());
-        object.insert("config".into(), contents.config);
+        object.insert("config".into(), config_of(&contents));
         object.insert("parameters".into(), parameters.into());
         object.insert("step".into(), contents.step.into());
-        object.insert("ema".into(), contents.ema);
+        object.insert("ema".into(), contents.average_facts);
         if !contents.classes.is_empty() {
             object.insert("classes".into(), json!(contents.classes));
         }
         if let Some(recipe) = &contents.recipe {
             object.insert("recipe".into(), parse_json(recipe));
         }
-        object.extend(contents.other);
+        object.extend(contents.facts);
         object.insert("tensors".into(), tensors.into());
         Ok(print::json(&Value::Object(object))?)
     }
@@ -118,8 +99,8 @@ impl Inspect {
         if let Some(step) = contents.step {
             print::line(format_args!("step: {step}"))?;
         }
-        if !contents.ema.is_null() {
-            print::line(format_args!("ema: {}", contents.ema))?;
+        if !contents.average_facts.is_null() {
+            print::line(format_args!("ema: {}", contents.average_facts))?;
         }
         if !contents.classes.is_empty() {
             let numbered = contents.classes.iter().enumerate().map(|(i, name)| format!("{i} {name:?}"));
@@ -128,7 +109,7 @@ impl Inspect {
         if let Some(recipe) = &contents.recipe {
             print::line(format_args!("recipe: {}", in_words(recipe)))?;
         }
-        for (key, value) in &contents.other {
+        for (key, value) in &contents.facts {
             if key == "found" {
                 print_found(value)?;
                 continue;
@@ -136,10 +117,11 @@ impl Inspect {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             print::line(format_args!("{key}: {}", shown(&text)))?;
         }
-        match Config::from_json(&contents.config) {
+        let config = config_of(&contents);
+        match Config::from_json(&config) {
             Ok(config) => print::line(format_args!("\n{}", config.to_toml().trim_end()))?,
-            Err(_) if contents.config.is_null() => {}
-            Err(_) => print::line(format_args!("\nconfig: {:#}", contents.config))?,
+            Err(_) if config.is_null() => {}
+            Err(_) => print::line(format_args!("\nconfig: {config:#}"))?,
         }
         let rows: Vec<Vec<String>> = contents
             .tensors
@@ -153,19 +135,7 @@ impl Inspect {
     }
 }
 
-/// One thing at the top of a file, for JSON.
-fn found(found: &Found) -> Value {
-    let use_of = match found.part {
-        Part::Weights => "the weights (--raw)",
-        Part::Average => "their average, which is taken unless --raw is given",
-        Part::Optimizer => "an optimizer, passed over",
-        Part::Step => "the step",
-        Part::Other => "passed over",
-    };
-    json!({"place": found.place, "what": found.what, "use": use_of})
-}
-
-/// The same as a table.
+/// What stands at the top of a file, as a table.
 fn print_found(list: &Value) -> std::io::Result<()> {
     let text = |found: &Value, key: &str| found[key].as_str().unwrap_or_default().to_owned();
     let row = |found: &Value| {
@@ -187,93 +157,9 @@ fn is_png(path: &Path) -> anyhow::Result<bool> {
     Ok(head[..read] == *b"\x89PNG\r\n\x1a\n")
 }
 
-fn read(path: &Path, session: &Session) -> anyhow::Result<Contents> {
-    let all = |_: &str| true;
-    Ok(match open(path)? {
-        Weights::Torch(file) => Contents {
-            format: if file.zip { "torch.save (zip)" } else { "torch.save (legacy)" },
-            config: Value::Null,
-            tensors: file.model,
-            // The authors keep the noise levels in the state dict; no gradient ever reaches them.
-            is_parameter: |name| name != "sigmas",
-            step: file.step,
-            classes: Vec::new(),
-            recipe: None,
-            ema: match &file.ema {
-                None => Value::Null,
-                Some(Ok(e)) => {
-                    let tensors = e.shadow_params.len() + e.by_name.len();
-                    json!({"place": e.place, "decay": e.decay, "num_updates": e.num_updates, "tensors": tensors})
-                }
-                Some(Err(error)) => json!({"unreadable": error.to_string()}),
-            },
-            other: Map::from_iter([
-                ("optimizer".to_owned(), json!(file.optimizer.is_some())),
-                ("found".to_owned(), file.found.iter().map(found).collect()),
-            ]),
-        },
-        Weights::Safetensors(file) => {
-            let config = file.metadata.iter().find(|(key, _)| key == "config").map(|(_, text)| parse(text));
-            let metadata: BTreeMap<_, _> =
-                file.metadata.into_iter().filter(|(key, _)| key != "config").collect();
-            Contents {
-                classes: metadata.get(CLASSES).map_or(Vec::new(), |text| names_of(text)),
-                recipe: metadata.get(RECIPE).cloned(),
-                format: "safetensors",
-                config: config.unwrap_or_default(),
-                tensors: file.tensors,
-                is_parameter: |name| name != "sigmas",
-                step: metadata.get("step").and_then(|s| s.parse().ok()),
-                ema: Value::Null,
-                other: Map::from_iter([("metadata".to_owned(), json!(metadata))]),
-            }
-        }
-        Weights::Checkpoint(loaded) => {
-            if let Some(note) = &loaded.note {
-                session.say(note);
-            }
-            let checkpoint = loaded.checkpoint;
-            Contents {
-                classes: checkpoint.extra.get(CLASSES).map_or(Vec::new(), |text| names_of(text)),
-                recipe: checkpoint.extra.get(RECIPE).cloned(),
-                format: "langevin checkpoint",
-                config: parse(&checkpoint.config),
-                tensors: checkpoint.weights,
-                is_parameter: all,
-                step: Some(checkpoint.step),
-                ema: checkpoint.ema.map_or(Value::Null, |e| {
-                    json!({"decay": e.decay, "num_updates": e.num_updates, "tensors": checkpoint.ema_weights.len()})
-                }),
-                other: Map::from_iter([
-                    ("file".to_owned(), json!(loaded.path)),
-                    ("seed".to_owned(), json!(checkpoint.seed)),
-                    ("epoch".to_owned(), json!(checkpoint.data.epoch)),
-                    ("image".to_owned(), json!(checkpoint.data.index)),
-                    ("optimizer".to_owned(), json!(!checkpoint.adam_m.is_empty())),
-                ]),
-            }
-        }
-        Weights::Diffusers(folder) => Contents {
-            classes: Vec::new(),
-            recipe: None,
-            format: "diffusers",
-            config: serde_json::to_value(&folder.unet)?,
-            tensors: folder.tensors()?,
-            is_parameter: all,
-            step: None,
-            ema: Value::Null,
-            other: Map::from_iter([
-                ("pipeline".to_owned(), json!(folder.pipeline)),
-                ("scheduler".to_owned(), serde_json::to_value(&folder.scheduler)?),
-                ("weights".to_owned(), json!(folder.weights)),
-            ]),
-        },
-    })
-}
-
-/// The names of classes out of a file.
-fn names_of(text: &str) -> Vec<String> {
-    serde_json::from_str(text).unwrap_or_default()
+/// The configuration, null where there is none.
+fn config_of(contents: &Contents) -> Value {
+    contents.config.as_deref().map_or(Value::Null, parse)
 }
 
 fn parse_json(text: &str) -> Value {
@@ -287,6 +173,7 @@ fn in_words(recipe: &str) -> String {
 
 /// A configuration as a file holds it, TOML or JSON; the text itself where it is neither.
 fn parse(text: &str) -> Value {
+    // Keys of diffusers are none of ours.
     Config::from_toml(text, "config")
         .map(|config| config.to_json())
         .or_else(|_| serde_json::from_str(text))

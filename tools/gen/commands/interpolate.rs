@@ -4,21 +4,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use langevin::likelihood::T_EPS;
 use langevin::output::{ImageBytes, grid, write_animation};
-use langevin::sampling::flow::slerp;
-use langevin::sampling::prior::prior;
-use langevin::sampling::run::ImageSeed;
+use langevin::pipeline::{Ends, Images, ReadImages};
 use serde_json::json;
 
 use crate::apart::{Input, check_apart_from_inputs};
 use crate::exit::{Interrupted, Usage};
-use crate::flow::{DecodeArgs, Flow};
-use crate::input::{Given, RangeArgs, recipe};
-use crate::model::{Facts, ModelArgs};
-use crate::output::{Out, Pictures, check_apart, check_ending, check_writable};
+use crate::flow::DecodeArgs;
+use crate::input::{RangeArgs, told};
+use crate::model::ModelArgs;
+use crate::output::{Out, check_apart, check_ending, check_writable};
 use crate::print;
-use crate::sampler::Norm;
 use crate::session::Session;
 
 /// Draw what lies between two images or two seeds.
@@ -76,64 +72,57 @@ impl Interpolate {
             check_writable(path)?;
         }
         let saved = self.model.open(session)?;
-        let sde = saved.sde()?;
-        let mut pictures = Vec::new();
+        let mut ends: Option<Images> = None;
         for path in &self.images {
-            let given = Given::read(path, recipe(&saved)?, Some(1), self.range, session)?;
-            pictures.extend(given.scaled(saved.centered()));
+            let reader = ReadImages::new(path, &saved).most(1).any_range(self.range.any_range);
+            let end = told(reader.limits(session.limits()).images()?, session)?;
+            match &mut ends {
+                Some(ends) => ends.extend(&end)?,
+                None => ends = Some(end),
+            }
         }
         let gpu = session.open_gpu()?;
         let start = Instant::now();
-        let between = match self.images.is_empty() {
-            true => format!("seeds {} and {}", self.seeds[0], self.seeds[1]),
-            false => format!("{} and {}", self.images[0].display(), self.images[1].display()),
+        let model = self.model.on(&gpu, saved, session)?;
+        let (between, ends) = match &ends {
+            None => {
+                let seeds = [self.seeds[0], self.seeds[1]];
+                (format!("seeds {} and {}", seeds[0], seeds[1]), Ends::Seeds(seeds))
+            }
+            Some(images) => {
+                let between = format!("{} and {}", self.images[0].display(), self.images[1].display());
+                (between, Ends::Images(images))
+            }
         };
-        let provenance = self.model.provenance(&saved, &gpu)?;
-        let provenance =
-            provenance.with("between", &between).with("temperature", self.how.temperature.to_string());
-        out.held(&provenance, self.overwrite)?;
-        let mut flow = Flow::new(&gpu, &saved, self.model.which(), false, session.kernels(&gpu)?)?;
-        let hwc = saved.hwc();
-        let size: usize = hwc.iter().product();
-        let ends = if self.images.is_empty() {
-            let seeds: Vec<ImageSeed> = self.seeds.iter().map(|&seed| ImageSeed { seed, image: 0 }).collect();
-            prior(&gpu, &seeds, hwc, sde.prior_std())?
-        } else {
-            flow.encode(&pictures, 2, self.how.flow.options(T_EPS, Norm::Image)?, session)?.x
-        };
-        if ends.len() < 2 * size {
-            return Err(Interrupted("no image was finished, nothing is written".into()).into());
-        }
-        let (a, b) = ends.split_at(size);
-        let mut z = Vec::with_capacity(size * self.frames as usize);
-        for frame in 0..self.frames {
-            z.extend(slerp(a, b, f64::from(frame) / f64::from(self.frames - 1))?);
-        }
-        let options = self.how.flow.options(sde.default_t_eps(), Norm::Image)?;
-        let done = flow.decode(z, &self.how, options, session)?;
-        let n = done.x.len() / size;
+        let about = model.provenance()?;
+        let about = about.with("between", &between).with("temperature", self.how.temperature.to_string());
+        out.held(&about, self.overwrite)?;
+        let bar = session.follow("interpolating");
+        let flow = self.how.set(model.flow()).progress(|p| bar.tell(p)).until(&session.stop());
+        let images = flow.interpolate(ends, self.frames as usize)?;
+        bar.clear();
+        let n = images.len();
         if n == 0 {
             return Err(Interrupted("no image was finished, nothing is written".into()).into());
         }
-        let provenance = provenance.with("nfe", done.nfe.to_string());
-        let names: Vec<String> = (0..n).map(|i| format!("{i:06}")).collect();
-        let result = Pictures::new(done.x, hwc, saved.centered());
-        out.write(&result, &names, Some(n), &provenance)?;
+        let nfe = images.nfe();
+        let about = about.with("nfe", nfe.to_string());
+        out.write(&images, Some(n), &about)?;
         if let Some(path) = &self.animation {
-            let images = result.bytes()?;
+            let bytes = images.bytes()?;
             let frames: langevin::Result<Vec<ImageBytes>> =
-                (0..n).map(|i| grid(&images.image(i)?, None)).collect();
-            write_animation(path, &frames?, 80, &provenance)?;
+                (0..n).map(|i| grid(&bytes.image(i)?, None)).collect();
+            write_animation(path, &frames?, 80, &about)?;
         }
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
             print::json(&json!({
                 "path": self.out, "animation": self.animation, "between": between, "frames": n,
-                "temperature": self.how.temperature, "nfe": done.nfe, "model": saved.name,
-                "ema": self.model.averaged(&saved), "adapter": gpu.adapter().name, "seconds": seconds,
+                "temperature": self.how.temperature, "nfe": nfe, "model": model.name(),
+                "ema": model.is_averaged(), "adapter": gpu.adapter().name, "seconds": seconds,
             }))?;
         } else {
-            let (nfe, path) = (done.nfe, self.out.display());
+            let path = self.out.display();
             print::line(format_args!("{n} images between {between} in {path}, NFE {nfe}, {seconds:.1} s"))?;
         }
         if n < self.frames as usize {

@@ -1,23 +1,22 @@
 //! `gen sample`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use langevin::Error;
-use langevin::checkpoint::SavedModel;
-use langevin::output::{ImageBytes, Provenance, grid, write_animation};
+use langevin::output::{ImageBytes, Provenance, write_animation};
+use langevin::pipeline::{Images, Model, PreparedSampling, SamplingPlan, Trajectory};
 use langevin::sampling::run::ImageSeed;
 use serde_json::json;
 
-use super::class::GuideArgs;
 use crate::apart::check_apart_from_inputs;
 use crate::exit::{Interrupted, Usage};
-use crate::model::{Facts, ModelArgs};
-use crate::output::{Out, Pictures, check_apart, check_ending, check_writable, warn_of_blank};
+use crate::guide::GuideArgs;
+use crate::model::ModelArgs;
+use crate::output::{Out, blank, check_apart, check_ending, check_writable, warn_of_blank};
 use crate::print;
-use crate::sampler::{Plan, Run, SamplerArgs};
-use crate::session::{Session, seeds, that_fits};
+use crate::session::{Session, seeds};
+use crate::solver::SamplerArgs;
 
 /// Frames of a trajectory, at most.
 const FRAMES: usize = 60;
@@ -90,77 +89,56 @@ impl Sample {
             check_writable(path)?;
         }
         let saved = self.model.open(session)?;
+        let solver = self.sampler.solver(&saved)?;
         let gpu = session.open_gpu()?;
-        let (first, last) = self.seeds;
-        let mut images: Vec<ImageSeed> = (first..=last).map(|seed| ImageSeed { seed, image: 0 }).collect();
         let start = Instant::now();
-        let plan = |batch| {
-            let guide = guide.map(|g| g.open(&saved, &gpu, batch, session)).transpose()?;
-            anyhow::Ok((Plan::new(&gpu, &saved, &self.sampler, batch, guide.as_ref(), session)?, guide))
-        };
-        let couples = self.sampler.pc.couples();
-        let planned = |asked| match couples {
-            true => plan(asked).map(|plan| (asked, plan)),
-            false => that_fits(asked, session, plan),
-        };
-        let (mut batch, (mut plan, mut guide)) = planned((self.batch as usize).min(images.len()))?;
+        let model = self.model.on(&gpu, saved, session)?;
+        let (first, last) = self.seeds;
+        let mut sampling = model.sampler_of(solver).seeds(first..=last).batch(self.batch as usize);
+        if let Some(guide) = guide {
+            sampling = sampling.guided(guide.open(session)?);
+        }
+        let plan = sampling.plan()?;
+        let mut images: Vec<ImageSeed> = (first..=last).map(|seed| ImageSeed { seed, image: 0 }).collect();
         if self.dry_run {
-            return Ok(self.tell_plan(&plan, images.len(), batch)?);
+            return Ok(self.tell_plan(&plan, images.len())?);
         }
         let seeds = format!("{first}-{last}");
-        let provenance =
-            self.model.provenance(&saved, &gpu)?.with("sampler", &plan.name).with("seeds", &seeds);
-        let name = |image: &ImageSeed| format!("{:06}", image.seed);
-        let kept = self.passed_over(&out, &provenance, &mut images, batch, session)?;
+        let about = model.provenance()?.with("sampler", plan.describe()).with("seeds", &seeds);
+        let kept = self.passed_over(&out, &about, &mut images, (plan.batch(), plan.is_coupled()), session)?;
         if images.is_empty() {
             session.say(format_args!("all {kept} images are in {} already", self.out.display()));
         }
-        let mut run = loop {
-            match Run::new(plan, &gpu, &saved, self.model.which(), guide.as_ref()) {
-                // A device that shares the processor's memory may refuse what its driver named.
-                Err(Error::OutOfMemory { .. }) if batch > 1 && !couples => {
-                    let half = batch.div_ceil(2);
-                    session.say(format_args!(
-                        "the device refused memory for {batch} images at a time: {half} are tried"
-                    ));
-                    (batch, (plan, guide)) = planned(half)?;
-                }
-                run => break run?,
-            }
-        };
+        let mut run = plan.prepare()?;
         session.detail(format_args!(
             "prepared in {:.2} s, the first dispatch {:.2} s after the start; {} of device memory",
             start.elapsed().as_secs_f64(),
             session.elapsed().as_secs_f64(),
-            print::bytes(run.memory.total())
+            print::bytes(run.memory().total())
         ));
 
-        let (hwc, centered) = (saved.hwc(), saved.centered());
-        let bar = session.bar((run.steps * images.len().div_ceil(batch)) as u64, "sampling");
-        let (mut x, mut states, mut blank) = (Vec::new(), Vec::new(), 0);
-        let (mut drawn, mut nfe, steps) = (0, 0, run.steps);
+        let (batch, steps) = (run.batch(), run.steps());
+        let bar = session.bar((steps * images.len().div_ceil(batch)) as u64, "sampling");
+        let (mut drawn, mut nfe, mut blanks) = (0, 0, 0);
+        let mut all: Option<Images> = None;
+        let mut trajectory = self.trajectory.as_ref().map(|_| Trajectory::every(steps.div_ceil(FRAMES)));
         for part in images.chunks(batch) {
-            let keep = (drawn == 0 && self.trajectory.is_some()).then_some(&mut states);
-            let every = steps.div_ceil(FRAMES);
-            let done = run.draw(part, keep.map(|s| (every, s)), &mut |step| {
+            let of_first = trajectory.as_mut().filter(|_| drawn == 0);
+            let done = run.draw(part, of_first, &mut |step| {
                 bar.set_position((drawn / batch * steps + step) as u64);
                 !session.is_interrupted()
             })?;
-            let Some((values, evaluations)) = done else { break };
-            nfe = evaluations.max(nfe);
+            let Some(done) = done else { break };
+            nfe = nfe.max(done.nfe);
             if out.is_folder() {
                 // Nothing of a long run is lost, and it takes no more memory than a short one.
-                let pictures = Pictures::new(values, hwc, centered);
-                blank += pictures.blank()?;
-                let names: Vec<String> = part.iter().map(name).collect();
-                out.write_as_is(
-                    &pictures,
-                    &names,
-                    None,
-                    &provenance.clone().with("nfe", evaluations.to_string()),
-                )?;
+                blanks += blank(&done.images)?;
+                out.write_as_is(&done.images, None, &about.clone().with("nfe", done.nfe.to_string()))?;
             } else {
-                x.extend(values);
+                match &mut all {
+                    Some(all) => all.extend(&done.images)?,
+                    None => all = Some(done.images),
+                }
             }
             drawn += part.len();
             let rate = print::rate(drawn as f64 / start.elapsed().as_secs_f64());
@@ -177,24 +155,20 @@ impl Sample {
         } else {
             seeds
         };
-        let provenance = provenance.with("nfe", nfe.to_string()).with("seeds", &seeds);
-        if out.is_folder() {
-            warn_of_blank(blank, drawn);
-        } else {
-            out.write(&Pictures::new(x, hwc, centered), &[], None, &provenance)?;
+        let about = about.with("nfe", nfe.to_string()).with("seeds", &seeds);
+        match &all {
+            Some(all) => out.write(all, None, &about)?,
+            None => warn_of_blank(blanks, drawn),
         }
-        if let Some(path) = self.trajectory.as_ref().filter(|_| drawn > 0) {
-            write_trajectory(path, states, hwc, centered, &provenance)?;
+        if let (Some(path), Some(trajectory), true) = (&self.trajectory, &trajectory, drawn > 0) {
+            let frames = trajectory.states().iter().map(|state| Ok(state.grid()?.pixels().clone()));
+            let frames: Vec<ImageBytes> = frames.collect::<langevin::Result<_>>()?;
+            write_animation(path, &frames, 80, &about)?;
         }
-        let told = Told { drawn, kept, nfe, seeds: &seeds, seconds };
-        self.tell(&saved, &run, gpu.adapter(), &told)?;
+        self.tell(&model, &run, &Told { drawn, kept, nfe, seeds: &seeds, seconds })?;
         if drawn < images.len() {
-            return Err(Interrupted(format!(
-                "{} of {} images are written",
-                drawn + kept,
-                images.len() + kept
-            ))
-            .into());
+            let (done, of) = (drawn + kept, images.len() + kept);
+            return Err(Interrupted(format!("{done} of {of} images are written")).into());
         }
         Ok(())
     }
@@ -205,11 +179,10 @@ impl Sample {
         out: &Out,
         provenance: &Provenance,
         images: &mut Vec<ImageSeed>,
-        batch: usize,
+        (batch, is_coupled): (usize, bool),
         session: &Session,
     ) -> anyhow::Result<usize> {
         let held = out.held(provenance, self.overwrite)?;
-        let name = |image: &ImageSeed| format!("{:06}", image.seed);
         let names: Vec<String> = images.iter().map(name).collect();
         let others = held.others_beside(&names);
         if others > 0 {
@@ -222,7 +195,7 @@ impl Sample {
         let all = images.len();
         if self.resume {
             // Where the images of a batch depend on each other, a batch is drawn whole.
-            let size = if self.sampler.pc.couples() { batch } else { 1 };
+            let size = if is_coupled { batch } else { 1 };
             let missing = |part: &&[ImageSeed]| !part.iter().all(|image| held.has(&name(image)));
             *images = images.chunks(size).filter(missing).flatten().copied().collect();
         }
@@ -230,48 +203,43 @@ impl Sample {
     }
 
     /// What `--dry-run` prints.
-    fn tell_plan(&self, plan: &Plan, images: usize, batch: usize) -> std::io::Result<()> {
+    fn tell_plan(&self, plan: &SamplingPlan<'_>, images: usize) -> std::io::Result<()> {
         if self.json {
             return print::json(&json!({
-                "images": images, "batch": batch, "sampler": plan.name, "nfe": plan.nfe, "flops": plan.flops,
-                "memory": print::memory(&plan.memory),
+                "images": images, "batch": plan.batch(), "sampler": plan.describe(), "nfe": plan.nfe(), "flops": plan.flops(),
+                "memory": print::memory(&plan.memory()),
             }));
         }
-        let nfe = plan.nfe.map_or("as the tolerance takes".into(), |n| n.to_string());
-        print::line(format_args!("images   {images}, {batch} at a time"))?;
-        print::line(format_args!("sampler  {}, NFE {nfe}", plan.name))?;
-        if let Some(flops) = plan.flops {
+        let nfe = plan.nfe().map_or("as the tolerance takes".into(), |n| n.to_string());
+        print::line(format_args!("images   {images}, {} at a time", plan.batch()))?;
+        print::line(format_args!("sampler  {}, NFE {nfe}", plan.describe()))?;
+        if let Some(flops) = plan.flops() {
             print::line(format_args!("step     {:.1} GFLOP", flops / 1e9))?;
         }
-        print::line(format_args!("memory   {}", plan.memory))
+        print::line(format_args!("memory   {}", plan.memory()))
     }
 
-    fn tell(
-        &self,
-        saved: &SavedModel,
-        run: &Run<'_>,
-        adapter: &langevin::gpu::AdapterReport,
-        told: &Told<'_>,
-    ) -> std::io::Result<()> {
+    fn tell(&self, model: &Model, run: &PreparedSampling<'_>, told: &Told<'_>) -> std::io::Result<()> {
         let &Told { drawn, kept, nfe, seeds, seconds } = told;
+        let (adapter, sampler) = (model.gpu().adapter(), run.describe());
         if self.json {
             return print::json(&json!({
                 "path": self.out, "trajectory": self.trajectory, "images": drawn, "kept": kept, "seeds": seeds,
-                "model": saved.name, "ema": self.model.averaged(saved), "step": saved.step,
-                "sampler": run.name, "steps": run.steps, "nfe": nfe,
+                "model": model.name(), "ema": model.is_averaged(), "step": model.step(),
+                "sampler": sampler, "steps": run.steps(), "nfe": nfe,
                 "adapter": adapter.name, "driver": adapter.driver, "seconds": seconds,
-                "images_per_second": drawn as f64 / seconds, "memory": run.memory.total(),
+                "images_per_second": drawn as f64 / seconds, "memory": run.memory().total(),
             }));
         }
-        let average = if self.model.averaged(saved) { ", averaged weights" } else { "" };
+        let average = if model.is_averaged() { ", averaged weights" } else { "" };
         print::line(format_args!(
             "adapter  {} ({}, {})",
             adapter.name,
             adapter.kind.name(),
             adapter.backend
         ))?;
-        print::line(format_args!("model    {}{average}", saved.name))?;
-        print::line(format_args!("sampler  {}, NFE {nfe}", run.name))?;
+        print::line(format_args!("model    {}{average}", model.name()))?;
+        print::line(format_args!("sampler  {sampler}, NFE {nfe}"))?;
         print::line(format_args!("seeds    {seeds}"))?;
         print::line(format_args!("time     {seconds:.1} s, {}", print::rate(drawn as f64 / seconds)))?;
         let before = if kept > 0 { format!(", {kept} were there before") } else { String::new() };
@@ -289,14 +257,7 @@ struct Told<'a> {
     seconds: f64,
 }
 
-fn write_trajectory(
-    path: &Path,
-    states: Vec<Vec<f32>>,
-    hwc: [usize; 3],
-    centered: bool,
-    provenance: &Provenance,
-) -> langevin::Result<()> {
-    let frame = |state: Vec<f32>| grid(&Pictures::new(state, hwc, centered).bytes()?, None);
-    let frames: langevin::Result<Vec<ImageBytes>> = states.into_iter().map(frame).collect();
-    write_animation(path, &frames?, 80, provenance)
+/// The name of an image's file.
+fn name(image: &ImageSeed) -> String {
+    format!("{:06}", image.seed)
 }

@@ -10,6 +10,7 @@ use langevin::data::{BadImage, DataConfig, Dataset, Preprocess};
 use langevin::gpu::Gpu;
 use langevin::limits::shown;
 use langevin::models::Config;
+use langevin::pipeline::Training;
 use langevin::training::{Event, Figures, SampleOptions, Trainer, TrainerOptions};
 use serde_json::json;
 
@@ -116,7 +117,8 @@ impl Train {
         check_apart_from_inputs("--out", out, &[Input::Images("--data", path)])?;
         let data = pictures(path, &config, self.repack, session)?;
         let bar = session.counter("compiling kernels");
-        let mut trainer = Trainer::new(&gpu, config, data, out, options)?;
+        let training = Training::of_config(&gpu, config, data)?.folder(out).options(|of| *of = options);
+        let mut trainer = training.prepare()?;
         bar.finish_and_clear();
         let bar = session.bar(0, "training");
         let mut last: Option<Figures> = None;

@@ -1,14 +1,9 @@
 //! The digits of seeds 0 to 3 by the embedded model, drawn in a browser: opening the device, allocating, compiling, running and reading
 //! back, all of which wait there for promises.
 
-use langevin::checkpoint::{SavedModel, Which};
 use langevin::gpu::{Gpu, Options};
-use langevin::graph::Choice;
-use langevin::nn::trace::WEIGHTS;
-use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
+use langevin::pipeline::Pretrained;
 use langevin::sampling::solvers::DpmSolverPp;
-use langevin::score::{ModelScore, NetworkModel};
-use langevin::training::{sde_of, time_of};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -31,20 +26,7 @@ pub async fn digits() -> Result<Vec<f32>, JsError> {
 
 async fn draw() -> langevin::Result<Vec<f32>> {
     let gpu = Gpu::open_async(&Options::default()).await?;
-    let saved = SavedModel::embedded(&Ok)?;
-    let weights = saved.upload_async(&gpu, Which::Ema).await?;
-
-    let sde = sde_of(&saved.config)?;
-    let table = DpmSolverPp::steps(STEPS).eta(0.0).table(sde.as_ref(), time_of(&saved.config))?;
-    let model = NetworkModel { network: saved.network.as_ref(), set: WEIGHTS };
-    let score = ModelScore { model: &model, unscaled: false };
-    let data = &saved.config.data;
-    let shape = [SEEDS as usize, data.image_size, data.image_size, data.num_channels];
-    let draft = SamplerDraft::new(&gpu, &score, Method::Solver(&table), shape, Choice::default())?;
-
-    let mut sampler = draft.build_async(&gpu, weights.resources()).await?;
-    let images: Vec<ImageSeed> = (0..SEEDS).map(|seed| ImageSeed { seed, image: 0 }).collect();
-    let pixels = sampler.run_async(&images, |_| true).await?.unwrap_or_default();
-    // The model's own scale is from -1 to 1.
-    Ok(pixels.into_iter().map(|x| 0.5 * (x + 1.0)).collect())
+    let model = Pretrained::embedded().load_async(&gpu).await?;
+    let sampling = model.sampler(DpmSolverPp::steps(STEPS).eta(0.0)).seeds(0..SEEDS);
+    Ok(sampling.draw_async().await?.values().to_vec())
 }

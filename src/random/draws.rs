@@ -36,9 +36,43 @@ pub(crate) fn permutation(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
     order
 }
 
+/// Uniform dequantisation of one image to [0, 1): (x + u) / 256 with u uniform in [0, 1), as the authors do it.
+///
+/// `image` is the image's number in its data set, `draw` the epoch or the repeat; the same three numbers give the
+/// same u whatever the batch.
+pub fn dequantize(pixels: &[u8], seed: u64, image: u64, draw: u64) -> Vec<f32> {
+    let mut out = Vec::with_capacity(pixels.len());
+    for (block, chunk) in pixels.chunks(4).enumerate() {
+        let u = self::draw(seed, Purpose::Dequantize, image, draw, block as u32);
+        // 24 bits: every value and its sum with 255 is exact in f32 up to the last rounding; the result stays below 1.
+        out.extend(chunk.iter().zip(u).map(|(&v, u)| {
+            let fraction = (u >> 8) as f32 / (1u32 << 24) as f32;
+            ((f32::from(v) + fraction) / 256.0).min(1.0 - f32::EPSILON / 2.0)
+        }));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dequantised_values_stay_in_their_bin_and_are_uniform() {
+        let pixels: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+        let x = dequantize(&pixels, 1, 2, 3);
+        let mut mean = 0.0;
+        for (&p, &x) in pixels.iter().zip(&x) {
+            let u = f64::from(x) * 256.0 - f64::from(p);
+            assert!((-1e-5..=1.0 + 1e-5).contains(&u) && x < 1.0);
+            mean += u / pixels.len() as f64;
+        }
+        // Four standard errors of the mean of a uniform variable.
+        assert!((mean - 0.5).abs() < 4.0 * (1.0f64 / 12.0 / pixels.len() as f64).sqrt());
+        assert_eq!(dequantize(&pixels[..6], 1, 2, 3), x[..6]);
+        assert_ne!(dequantize(&pixels[..6], 1, 2, 4), x[..6]);
+        assert_ne!(dequantize(&pixels[..6], 1, 3, 3), x[..6]);
+    }
 
     #[test]
     fn permutations_are_complete_and_differ() {
