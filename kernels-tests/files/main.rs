@@ -7,6 +7,7 @@ mod crash;
 mod diffusers;
 mod fuzzed;
 mod hostile;
+mod npz;
 mod pickles;
 mod resume;
 mod safetensors;

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "files")]
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -23,6 +23,33 @@ pub struct Source {
     path: PathBuf,
     len: u64,
     inner: Mutex<Box<dyn ReadSeek>>,
+}
+
+/// Reads a [`Source`] from its beginning.
+pub(super) struct Reader {
+    source: Arc<Source>,
+    at: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.len.saturating_sub(self.at).min(into.len() as u64) as usize;
+        self.source.read_at(self.at, &mut into[..n]).map_err(io::Error::other)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Reader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.source.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
+    }
 }
 
 impl std::fmt::Debug for Source {
@@ -64,6 +91,11 @@ impl Source {
     /// Whether there is not one byte.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// A reader of all of it, for parsers that take one.
+    pub(super) fn reader(self: &Arc<Self>) -> Reader {
+        Reader { source: Arc::clone(self), at: 0 }
     }
 
     /// An [`Error::Format`] that names this file.

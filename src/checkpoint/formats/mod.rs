@@ -3,6 +3,7 @@
 
 #[cfg(feature = "files")]
 mod diffusers;
+mod npz;
 mod safetensors;
 mod torch;
 
@@ -46,6 +47,7 @@ pub trait Format: Debug + Sync {
 /// Every format, in the order in which a file is tried.
 pub const FORMATS: &[&dyn Format] = &[
     &safetensors::Format,
+    &npz::Format,
     &torch::Format,
     #[cfg(feature = "files")]
     &diffusers::Format,
