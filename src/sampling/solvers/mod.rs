@@ -8,6 +8,7 @@ pub mod bosh3;
 pub mod ddim;
 pub mod dpmpp;
 pub mod heun;
+pub mod heun21;
 pub mod ode;
 pub mod options;
 pub mod pc;
@@ -23,6 +24,7 @@ pub use bosh3::BOSH3;
 pub use ddim::Ddim;
 pub use dpmpp::DpmSolverPp;
 pub use heun::Heun;
+pub use heun21::HEUN21;
 pub use ode::{AdaptiveOde, RK45};
 pub use pc::PredictorCorrector;
 pub use tsit5::TSIT5;
@@ -34,8 +36,16 @@ use crate::error::{Error, Result, nearest};
 use crate::ops::sampler_step::Norm;
 
 /// The list of solvers. A new one is named here and by a `mod` line above, and nowhere else.
-const ALL: &[Entry] =
-    &[dpmpp::ENTRY, heun::ENTRY, ddim::ENTRY, ode::ENTRY, bosh3::ENTRY, tsit5::ENTRY, pc::ENTRY];
+const ALL: &[Entry] = &[
+    dpmpp::ENTRY,
+    heun::ENTRY,
+    ddim::ENTRY,
+    ode::ENTRY,
+    bosh3::ENTRY,
+    tsit5::ENTRY,
+    heun21::ENTRY,
+    pc::ENTRY,
+];
 
 /// A way from noise to images.
 pub trait Solver: Debug + Send + Sync {
