@@ -128,6 +128,11 @@ impl SavedModel {
         change: Change<'_>,
     ) -> Result<Self> {
         let Contents { tensors, names_are_ours, average, described, step, classes, recipe, .. } = contents;
+        // Before anything else is made of it, a description is held against the weights beside it.
+        let unet = match (&described, &brought) {
+            (Some(described), None) => Some(unet2d::network(&described.unet, &tensors)?),
+            _ => None,
+        };
         let mut no_sde = described.as_ref().and_then(|described| described.no_sde.clone());
         let own = || match (&contents.config, &described) {
             // What diffusers calls a configuration is another one.
@@ -146,9 +151,8 @@ impl SavedModel {
             }
         };
         let config = change(given.map_or_else(own, Ok)?)?;
-        let (network, resolved): (Box<dyn Network>, Resolved) = match (&described, brought) {
-            (Some(described), None) => {
-                let unet = unet2d::network(&described.unet, &tensors)?;
+        let (network, resolved): (Box<dyn Network>, Resolved) = match (&described, unet) {
+            (Some(described), Some(unet)) => {
                 let unet = unet.with_conditioning(config.conditioning());
                 let resolved = match described.has_their_names {
                     true => Resolved::only(read_unet(&unet, &tensors)?),
@@ -156,7 +160,7 @@ impl SavedModel {
                 };
                 (Box::new(unet), resolved)
             }
-            (_, brought) => {
+            _ => {
                 let network = brought.map_or_else(|| models::build(&config), Ok)?;
                 let resolved = match names_are_ours {
                     true => ours(&tensors, average, network.as_ref())?,

@@ -32,10 +32,11 @@ impl Images {
     /// Images of a shape `n h w c`, in [0, 1].
     ///
     /// # Errors
-    /// [`Error::Shape`] where the values do not fill the shape, or the channels are not 1 or 3.
+    /// [`Error::Shape`] where the values do not fill the shape, an image has no pixel, or the channels are not 1 or 3.
     pub fn from_nhwc(shape: [usize; 4], values: Vec<f32>) -> Result<Self> {
         let wanted = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if wanted != Some(values.len()) || !matches!(shape[3], 1 | 3) {
+        let is_image = shape[1] > 0 && shape[2] > 0 && matches!(shape[3], 1 | 3);
+        if wanted != Some(values.len()) || !is_image {
             let problem = format!("{} values for shape {shape:?} (n h w c)", values.len());
             return Err(Error::shape("images", problem, "give n h w c values of 1 or 3 channels"));
         }
@@ -80,9 +81,15 @@ impl Images {
     }
 
     /// The same images under other names, one for each.
-    pub fn with_names(mut self, names: Vec<String>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the names are not as many as the images.
+    pub fn with_names(mut self, names: Vec<String>) -> Result<Self> {
+        if names.len() != self.len() {
+            return Err(Error::invalid("names", names.len(), format!("there are {} images", self.len())));
+        }
         self.names = names;
-        self
+        Ok(self)
     }
 
     /// The same images with how they came about, which files keep.
@@ -284,7 +291,7 @@ impl Images {
             if twice { format!("{s}{i:06}") } else { s.clone() }
         };
         let names = stems.iter().enumerate().map(unique).collect();
-        self.with_names(names)
+        Self { names, ..self }
     }
 }
 
@@ -326,7 +333,9 @@ mod tests {
     #[test]
     fn files_get_names_of_their_own() {
         let names = ["a/x.png", "b/x.png", "y.tar.gz", "s.npz#0"].map(str::to_owned).to_vec();
-        let images = Images::from_nhwc([4, 1, 1, 1], vec![0.0; 4]).unwrap().with_names(names);
+        let images = Images::from_nhwc([4, 1, 1, 1], vec![0.0; 4]).unwrap();
+        assert!(images.clone().with_names(vec!["one".into()]).is_err());
+        let images = images.with_names(names).unwrap();
         assert_eq!(images.with_file_names().names(), ["x000000", "x000001", "y", "s"]);
     }
 
@@ -340,6 +349,9 @@ mod tests {
         let back = Images::from_model([2, 2, 2, 3], model, true).unwrap();
         assert!(back.values().iter().zip(images.values()).all(|(a, b)| (a - b).abs() < 1e-7));
         assert!(Images::from_nchw([2, 3, 2, 3], images.values()).is_err());
+        assert!(
+            Images::from_nchw([2, 3, 0, 0], &[]).is_err() && Images::from_nhwc([2, 0, 4, 1], vec![]).is_err()
+        );
         assert_eq!(images.slice(1..2).unwrap().values(), &images.values()[12..]);
         assert!(images.slice(1..3).is_err());
         let mut both = images.clone();

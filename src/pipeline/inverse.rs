@@ -336,7 +336,7 @@ impl<'m> Restoration<'m> {
         });
         let names = names.collect();
         let images = Images::from_model([x.len() / size, h, w, c], x, model.centered())?;
-        let images = images.with_names(names).with_about(about);
+        let images = images.with_names(names)?.with_about(about);
         Ok(Restored { images, sampler: sampler_name, steps, nfe, memory: draft.memory() })
     }
 }

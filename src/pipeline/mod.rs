@@ -25,10 +25,13 @@
 //! | a part of an image, or its colours, drawn anew | [`Model::inpaint`], [`Model::colorize`] |
 //! | one class, by a classifier | [`Guide`] |
 //! | a model from pictures | [`Training`] |
+//! | its loss on other pictures | [`Model::evaluation`] |
 //!
 //! Images carry their range and layout in their type, [`Images`]. Work that takes long tells how far it is ([`Progress`]) and can be
 //! ended from elsewhere ([`Stop`]).
 
+#[cfg(feature = "files")]
+mod evaluation;
 mod flow;
 mod guide;
 mod images;
@@ -43,6 +46,8 @@ mod sampling;
 #[cfg(feature = "files")]
 mod training;
 
+#[cfg(feature = "files")]
+pub use evaluation::{Evaluated, Evaluating};
 pub use flow::{Ends, Flow, Latents};
 pub use guide::Guide;
 pub use images::{Grid, Images};

@@ -80,6 +80,12 @@ impl Model {
         Likelihood::new(self)
     }
 
+    /// The loss on images that were not trained on.
+    #[cfg(feature = "files")]
+    pub fn evaluation(&self) -> super::Evaluating<'_> {
+        super::Evaluating::new(self)
+    }
+
     /// Draws anew what `mask` does not know of the images, which have this model's size.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ impl ReadImages {
             any_range: self.any_range,
         };
         let read = read_images(&config)?;
-        Ok(Images::from_nchw(read.shape, &read.values)?.with_names(read.names).with_notes(read.notes))
+        Ok(Images::from_nchw(read.shape, &read.values)?.with_names(read.names)?.with_notes(read.notes))
     }
 
     /// A part of a data set, packed as training packs it: all of it, or as many as are asked for, chosen by `seed`. `progress` hears the
@@ -113,7 +113,7 @@ impl ReadImages {
         }
         let (side, channels) = (recipe.image_size as usize, recipe.channels as usize);
         let read = Images::from_nhwc([names.len(), side, side, channels], values)?;
-        Ok(read.with_names(names).with_notes(data.notes()))
+        Ok(read.with_names(names)?.with_notes(data.notes()))
     }
 }
 

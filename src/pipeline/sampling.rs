@@ -419,7 +419,7 @@ impl PreparedSampling<'_> {
             let [h, w, c] = hwc;
             let names = images.iter().map(|image| format!("{:06}", image.seed)).collect();
             let images = Images::from_model([x.len() / (h * w * c), h, w, c], x, centered)?;
-            Ok::<_, Error>(images.with_names(names))
+            images.with_names(names)
         };
         if let Some(trajectory) = trajectory {
             for state in states {

@@ -57,10 +57,7 @@ const FOLDER: &str = "runs/model";
 impl Training {
     /// Trains a network of your own on images of a data set, for an SDE of this library or your own, by denoising score matching over
     /// continuous time (equation 7 of Song et al. 2021). Unless told otherwise: 20,000 steps of 32 images, Adam at 2e-4 with 500 steps of
-    /// warmup, an average of rate 0.999, images in [-1, 1] and mirrored at random.
-    ///
-    /// # Errors
-    /// None so far; the builder's errors come from [`Training::prepare`].
+    /// warmup, an average of rate 0.999, images in [-1, 1] and mirrored at random. What is wrong is told by [`Training::prepare`].
     pub fn new(
         gpu: &Gpu,
         network: impl Network + 'static,

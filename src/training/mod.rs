@@ -62,6 +62,8 @@ pub use loss::{Level, Loss, LossInputs, Objective, Reduction, Row};
 pub use objective::{adam_of, pc_of, problem_of, problem_with, sde_of, time_of};
 pub use options::{Event, Figures, Outcome, Progress, SampleOptions, TrainerOptions};
 #[cfg(feature = "files")]
+pub use prepare::check_data;
+#[cfg(feature = "files")]
 pub use samples::{SampleGrids, sampler_draft};
 pub use state::TrainState;
 pub use step::{Figure, StepBatch, StepDraft, StepSettings, TrainStep};

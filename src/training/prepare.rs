@@ -88,7 +88,11 @@ pub(super) fn draft_that_fits(
     }
 }
 
-pub(super) fn check_data(config: &Config, data: &Dataset) -> Result<()> {
+/// A data set has the size and channels of a configuration.
+///
+/// # Errors
+/// [`Error::Invalid`] with both.
+pub fn check_data(config: &Config, data: &Dataset) -> Result<()> {
     let (has, wants) = (data.preprocess(), &config.data);
     if (has.image_size as usize, has.channels as usize) == (wants.image_size, wants.num_channels) {
         return Ok(());
