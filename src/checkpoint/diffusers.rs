@@ -10,7 +10,6 @@ mod write;
 #[cfg(feature = "files")]
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "files")]
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -104,6 +104,7 @@ impl Images {
         Self { values, ..self.clone() }
     }
 
+    #[cfg(feature = "files")]
     pub(super) fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;
         self

@@ -1,6 +1,8 @@
 //! Weights on their way from a file to a device.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "files")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::model::Model;

@@ -7,12 +7,15 @@ use crate::random::philox4x32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Purpose {
+    #[cfg(feature = "files")]
     /// The order of an epoch.
     Shuffle = 0xda7a_0001,
+    #[cfg(feature = "files")]
     /// Whether an image is mirrored.
     Flip = 0xda7a_0002,
     /// The fraction added to a pixel.
     Dequantize = 0xda7a_0003,
+    #[cfg(feature = "files")]
     /// Which images stand for the whole set.
     Sample = 0xda7a_0004,
 }
@@ -23,6 +26,7 @@ pub(crate) fn draw(seed: u64, purpose: Purpose, image: u64, epoch: u64, block: u
     philox4x32([block, image as u32, epoch as u32, purpose as u32], key)
 }
 
+#[cfg(feature = "files")]
 /// The order of `epoch`: a permutation of `0..n` (Fisher and Yates).
 pub(crate) fn permutation(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
@@ -53,7 +57,7 @@ pub fn dequantize(pixels: &[u8], seed: u64, image: u64, draw: u64) -> Vec<f32> {
     out
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "files"))]
 mod tests {
     use super::*;
 

@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 use super::diffusers::{SchedulerConfig, UNetConfig};
 use super::torch::Ema;
 use super::{Source, Tensors};
-use crate::error::{Error, Result};
+#[cfg(feature = "files")]
+use crate::error::Error;
+use crate::error::Result;
 
 /// A format of weights.
 pub trait Format: Debug + Sync {

@@ -134,7 +134,7 @@ mod with_threads {
 mod without_threads {
     /// Nobody but the calling thread can poll the device, so that it blocks under any executor.
     #[derive(Default)]
-    pub(in crate::gpu) struct Waiter;
+    pub(in crate::gpu) struct Waiter {}
 
     impl Waiter {
         pub(super) async fn reach(
