@@ -3,7 +3,7 @@
 use langevin::fields;
 use langevin::gpu::{Capabilities, Gpu};
 use langevin::graph::{
-    Candidate, Draft, DraftOptions, Graph, Io, Launch, Node, Op, Operand, Resources, Value,
+    Candidate, Draft, DraftOptions, Gradients, Graph, Io, Launch, Node, Op, Operand, Resources, Value,
 };
 use langevin::ops::elementwise::{mul, scale};
 
@@ -27,17 +27,12 @@ impl Op for Cube {
         vec![Candidate::plain(vec![launch.params(fields! { count }).grid(count.div_ceil(256), 1, 1)])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> langevin::Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs[0]) else { return Ok(vec![None]) };
-        let square = mul(graph, node.inputs[0], node.inputs[0])?;
-        let slope = scale(graph, square, 3.0)?;
-        Ok(vec![Some(mul(graph, grad_y, slope)?)])
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> langevin::Result<Gradients> {
+        node.by_first(|| {
+            let square = mul(graph, node.inputs[0], node.inputs[0])?;
+            let slope = scale(graph, square, 3.0)?;
+            mul(graph, grad_y, slope)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use langevin::gpu::{Capabilities, Gpu, Options};
 use langevin::graph::{
-    Candidate, Choice, Draft, DraftOptions, Graph, Io, Launch, Node, Op, Operand, Plan, Resources, Value,
+    Candidate, Choice, Draft, DraftOptions, Graph, Io, Launch, Op, Operand, Plan, Resources, Value,
 };
 use langevin::models::{self, Weights, presets};
 use langevin::nn::Trace;
@@ -365,16 +365,6 @@ impl Op for Broken {
 
     fn candidates(&self, _: &Io, _: &Capabilities) -> Vec<Candidate> {
         vec![Candidate::plain(vec![Launch::new(self.0).read(Operand::Input(0)).write(Operand::Output(0))])]
-    }
-
-    fn backward(
-        &self,
-        _: &mut Graph,
-        _: Node<'_>,
-        _: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        Ok(vec![None; needs.len()])
     }
 }
 

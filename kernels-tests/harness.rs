@@ -7,6 +7,7 @@ pub use run::{gpu, options};
 mod shaders;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use langevin::Result;
 use langevin::bench::Group;
@@ -152,6 +153,12 @@ impl OpCase {
         self
     }
 
+    /// Without its gradient, where only `forward` is to run it.
+    pub fn forward_only(mut self) -> Self {
+        self.backward = None;
+        self
+    }
+
     fn with_roles(mut self, inputs: &[usize], role: Role) -> Self {
         inputs.iter().for_each(|&i| self.roles[i] = role);
         self
@@ -176,19 +183,22 @@ impl OpCase {
             .collect()
     }
 
-    /// Every output and every mutated input against the reference.
+    /// Every output and every mutated input against the reference; replayed, cut and alone as [`OpCase::assert_bits`] says.
     pub fn forward(&self) -> bool {
         let expected = (self.forward)(&self.inputs);
+        let one = self.last_image();
+        let alone = one.as_deref().map(|one| (Runner::forward(self).on(one), (0..expected.len()).collect()));
         self.each_candidate(Runner::forward(self), |run, how| {
             for (i, (got, expected)) in run.results.iter().zip(&expected).enumerate() {
                 self.compare(&format!("output {i} {how}"), got, expected, (0.0, run.reduced));
             }
             assert_eq!(run.results.len(), expected.len(), "outputs and mutated inputs {how}");
+            self.assert_bits(run, how, alone.as_ref());
         });
         true
     }
 
-    /// Every gradient against the reference's, all at once and each alone.
+    /// Every gradient against the reference's, all at once and each alone; replayed, cut and alone as [`OpCase::assert_bits`] says.
     pub fn backward(&self) -> bool {
         let Some(backward) = &self.backward else { return false };
         let (wanted, upstream) = (self.wanted(), self.upstream());
@@ -196,90 +206,54 @@ impl OpCase {
         assert_eq!(expected.len(), wanted.len(), "{}: one reference gradient per wanted input", self.name);
         // Some gradients are exactly zero, so an error is also measured against the largest of all.
         let floor = 1e-3 * expected.iter().map(largest).fold(0.0, f64::max);
+        let one = self.last_image();
+        let upstream_one: Vec<Tensor> = upstream.iter().map(last).collect();
+        // A gradient by weights is a sum over all images.
+        let own: Vec<usize> = (0..wanted.len()).filter(|&i| self.per_image.contains(&wanted[i])).collect();
+        let by: Vec<usize> = own.iter().map(|&i| wanted[i]).collect();
+        let runner = |one| Runner::backward(self, &upstream_one, &by).on(one);
+        let alone = one.as_deref().filter(|_| !own.is_empty()).map(|one| (runner(one), own));
         self.each_candidate(Runner::backward(self, &upstream, &wanted), |run, how| {
             for ((i, got), expected) in wanted.iter().zip(&run.results).zip(&expected) {
                 self.compare(&format!("gradient by input {i} {how}"), got, expected, (floor, run.reduced));
             }
+            self.assert_bits(run, how, alone.as_ref());
         });
-        if wanted.len() > 1 {
-            for (&alone, expected) in wanted.iter().zip(&expected) {
-                let Some(run) = Runner::backward(self, &upstream, &[alone]).run(0) else { return true };
-                let what = format!("gradient by input {alone} alone");
+        // Which gradients are asked for decides what is launched; sizes do not.
+        if wanted.len() > 1 && !self.heavy {
+            for (&by, expected) in wanted.iter().zip(&expected) {
+                let Some(run) = Runner::backward(self, &upstream, &[by]).run(0) else { return true };
+                let what = format!("gradient by input {by} alone");
                 self.compare(&what, &run.results[0], expected, (floor, run.reduced));
             }
         }
         true
     }
 
-    /// Cut into as many slices as the plan allows, and replayed whole: the same bits.
-    pub fn sliced(&self) -> bool {
-        if self.heavy {
-            return false;
-        }
-        let same = |runner: Runner<'_>| {
-            self.each_candidate(runner, |run, how| {
-                for (i, result) in run.results.iter().enumerate() {
-                    assert!(
-                        same_bits(result, &run.repeated[i]),
-                        "result {i} {how}: another replay, other bits"
-                    );
-                    assert!(
-                        same_bits(result, &run.sliced[i]),
-                        "result {i} {how}: cut into slices, other bits"
-                    );
-                }
-            });
-        };
-        same(Runner::forward(self).with_slices());
-        if self.backward.is_some() {
-            let upstream = self.upstream();
-            same(Runner::backward(self, &upstream, &self.wanted()).with_slices());
-        }
-        true
+    /// The inputs with the last image alone in place of the batch; none where there is no batch of which images are independent.
+    fn last_image(&self) -> Option<Vec<Tensor>> {
+        let &first = self.per_image.first()?;
+        let one = |(i, t): (usize, &Tensor)| if self.per_image.contains(&i) { last(t) } else { t.clone() };
+        let several = self.inputs[first].shape[0] > 1 && !self.heavy;
+        several.then(|| self.inputs.iter().enumerate().map(one).collect())
     }
 
-    /// The last image of a batch alone: the bits that it has in the batch, in the output and in gradients by images.
-    pub fn images(&self) -> bool {
-        if self.per_image.is_empty() || self.heavy {
-            return false;
+    /// The bits of a run are those of another replay of its plan, of one that is cut into as many slices as the plan allows, and of
+    /// the last image by itself: `alone` runs that, and gives those results of the whole run whose places are listed.
+    fn assert_bits(&self, run: &Run, how: &str, alone: Option<&(Runner<'_>, Vec<usize>)>) {
+        if self.heavy {
+            return;
         }
-        let n = self.inputs[self.per_image[0]].shape[0];
-        if n < 2 {
-            return false;
+        for (i, result) in run.results.iter().enumerate() {
+            assert!(same_bits(result, &run.repeated[i]), "result {i} {how}: another replay, other bits");
+            assert!(same_bits(result, &run.sliced[i]), "result {i} {how}: cut into slices, other bits");
         }
-        let last = |t: &Tensor| {
-            let size = t.data.len() / n;
-            let mut shape = t.shape.clone();
-            shape[0] = 1;
-            Tensor::new(&shape, t.data[(n - 1) * size..].to_vec())
-        };
-        let is_image = |i: usize| self.per_image.contains(&i);
-        let one: Vec<Tensor> = self
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(i, t)| if is_image(i) { last(t) } else { t.clone() })
-            .collect();
-        let check = |batch: Runner<'_>, alone: Runner<'_>| {
-            self.each_candidate(batch, |run, how| {
-                let Some(single) = alone.run(run.pick) else { return };
-                for (i, (all, one)) in run.results.iter().zip(&single.results).enumerate() {
-                    let tail = &all[all.len() - one.len()..];
-                    assert!(same_bits(tail, one), "result {i} {how}: the last image has other bits alone");
-                }
-            });
-        };
-        check(Runner::forward(self), Runner::forward(self).on(&one));
-        if self.backward.is_some() {
-            let wanted: Vec<usize> = self.wanted().into_iter().filter(|&i| is_image(i)).collect();
-            let upstream = self.upstream();
-            let upstream_one: Vec<Tensor> = upstream.iter().map(last).collect();
-            check(
-                Runner::backward(self, &upstream, &wanted),
-                Runner::backward(self, &upstream_one, &wanted).on(&one),
-            );
+        let Some((runner, places)) = alone else { return };
+        let Some(alone) = runner.run(run.pick) else { return };
+        for (&i, one) in places.iter().zip(&alone.results) {
+            let in_batch = &run.results[i][run.results[i].len() - one.len()..];
+            assert!(same_bits(in_batch, one), "result {i} {how}: the last image has other bits alone");
         }
-        true
     }
 
     /// Candidates of one order of summation: the same bits.
@@ -341,6 +315,7 @@ impl OpCase {
 
     /// Runs every candidate (the first alone where the case is heavy); `how` names it for messages.
     fn each_candidate(&self, runner: Runner<'_>, check: impl Fn(&Run, &str)) {
+        let runner = if self.heavy { runner } else { runner.with_slices() };
         let mut pick = 0;
         while let Some(run) = runner.run(pick) {
             check(&run, &format!("of {:?} by {}", self.name, run.kernels));
@@ -372,6 +347,14 @@ impl OpCase {
     }
 }
 
+/// The last image of a batch.
+fn last(t: &Tensor) -> Tensor {
+    let size = t.data.len() / t.shape[0];
+    let mut shape = t.shape.clone();
+    shape[0] = 1;
+    Tensor::new(&shape, t.data[t.data.len() - size..].to_vec())
+}
+
 fn largest(t: &Tensor) -> f64 {
     t.data.iter().fold(0.0, |m, v| v.abs().max(m))
 }
@@ -384,7 +367,11 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
 pub fn over(cases: Vec<OpCase>, mode: impl Fn(&OpCase) -> bool) {
     let (mut applied, mut failed) = (0, Vec::new());
     for case in &cases {
-        match catch_unwind(AssertUnwindSafe(|| mode(case))) {
+        let start = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| mode(case)));
+        // With `--nocapture`: where the time goes.
+        println!("{:8.2} s  {}", start.elapsed().as_secs_f64(), case.name);
+        match outcome {
             Ok(ran) => applied += usize::from(ran),
             Err(_) => failed.push(case.name.as_str()),
         }
@@ -398,8 +385,9 @@ pub fn validate(op: &str, cases: Vec<OpCase>) {
     shaders::validate(op, &cases);
 }
 
-/// `op_tests! { "op", cases; forward, backward, sliced, images, reference }` makes one test of each mode over the table `cases()`,
-/// and one, `shaders`, that validates every shader variant. Ops without gradients leave out `backward` and `reference`.
+/// `op_tests! { "op", cases; forward, backward, orders, reference }` makes one test of each mode over the table `cases()`,
+/// and one, `shaders`, that validates every shader variant. Ops without gradients leave out `backward` and `reference`, those whose
+/// candidates all add in orders of their own `orders`.
 #[macro_export]
 macro_rules! op_tests {
     ($op:literal, $cases:ident; $($mode:ident),+ $(,)?) => {

@@ -70,7 +70,7 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Replays once more whole, and once cut into slices.
+    /// Replays once more whole, and a third time cut into slices.
     pub fn with_slices(mut self) -> Self {
         self.slices = true;
         self
@@ -138,7 +138,7 @@ impl<'a> Runner<'a> {
                 let run = |(i, member): (usize, &Candidate)| {
                     let mut table = Choices::default();
                     table.insert(op.key, member);
-                    let draft = traced.draft_by(gpu.capabilities(), Choice::Written.behind(table));
+                    let draft = traced.draft_by(gpu.capabilities(), Choice::Written.with_table(table));
                     let taken = draft.chosen().iter().find(|chosen| chosen.key == *op.key).map(Chosen::name);
                     assert_eq!(taken, Some(member.name()), "{}: the table was not followed", self.case.name);
                     self.replay(gpu, &traced, &draft, i, members.len())
@@ -154,6 +154,10 @@ impl<'a> Runner<'a> {
         let reduced = draft.chosen().iter().any(|c| c.arithmetic.is_reduced());
         let fail = |e: langevin::Error| -> ! { panic!("{} by {}: {e}", self.case.name, kernels.join(", ")) };
         let mut plan = draft.build(gpu, Resources::new()).unwrap_or_else(|e| fail(e));
+        if self.slices {
+            // The second replay measures, and the third is cut by that.
+            plan.set_dispatch_budget(SHORTEST);
+        }
         let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
             self.write(traced, &mut plan)?;
             plan.run()?;
@@ -169,7 +173,6 @@ impl<'a> Runner<'a> {
         let (mut repeated, mut sliced) = (Vec::new(), Vec::new());
         if self.slices {
             repeated = replay().unwrap_or_else(|e| fail(e));
-            plan.set_dispatch_budget(SHORTEST);
             let mut replay = || -> langevin::Result<Vec<Vec<f32>>> {
                 // What an earlier replay left must not stand in for a slice that did not run.
                 plan.poison()?;
@@ -177,8 +180,6 @@ impl<'a> Runner<'a> {
                 plan.run()?;
                 traced.targets.iter().map(|&target| traced.read(&plan, target)).collect()
             };
-            // The first replay measures, the second one is cut.
-            replay().unwrap_or_else(|e| fail(e));
             sliced = replay().unwrap_or_else(|e| fail(e));
         }
         Run { results, repeated, sliced, pick, candidates, kernels: kernels.join(", "), reduced }

@@ -51,4 +51,4 @@ fn part(rows: &[usize], c: usize, from: i32, channels: usize) -> OpCase {
     .per_image(&[0])
 }
 
-op_tests! { "concat", cases; forward, backward, sliced, images, reference }
+op_tests! { "concat", cases; forward, backward, reference }

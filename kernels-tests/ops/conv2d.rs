@@ -358,7 +358,7 @@ fn cases() -> Vec<OpCase> {
     cases
 }
 
-op_tests! { "conv2d", cases; forward, backward, sliced, images, orders, reference }
+op_tests! { "conv2d", cases; forward, backward, orders, reference }
 
 #[test]
 fn errors_name_both_shapes() {

@@ -62,4 +62,4 @@ fn product(shape: &[usize]) -> OpCase {
     .per_image(&[0, 1])
 }
 
-op_tests! { "elementwise", cases; forward, backward, sliced, images, reference }
+op_tests! { "elementwise", cases; forward, backward, reference }

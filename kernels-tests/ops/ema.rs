@@ -41,4 +41,4 @@ fn case(size: usize, rate: f64, n: Option<u64>) -> OpCase {
     .integers(&[2])
 }
 
-op_tests! { "ema", cases; forward, sliced }
+op_tests! { "ema", cases; forward }

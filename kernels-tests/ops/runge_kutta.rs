@@ -98,4 +98,4 @@ fn cases() -> Vec<OpCase> {
     cases
 }
 
-op_tests! { "runge_kutta", cases; forward, sliced }
+op_tests! { "runge_kutta", cases; forward }

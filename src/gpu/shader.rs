@@ -82,12 +82,6 @@ impl From<bool> for Const {
     }
 }
 
-impl From<i32> for Const {
-    fn from(value: i32) -> Self {
-        Self::I32(value)
-    }
-}
-
 impl From<f32> for Const {
     fn from(value: f32) -> Self {
         Self::F32(value)

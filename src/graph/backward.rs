@@ -53,24 +53,24 @@ impl Graph {
         let mut recomputed = Recomputed::default();
         for index in (0..traced).rev() {
             let node = self.nodes[index].clone();
-            if !node.outputs.iter().any(|v| needed.contains(v)) {
+            let needs: Vec<bool> = node.inputs.iter().map(|v| needed.contains(v)).collect();
+            if !needs.contains(&true) {
                 continue;
             }
             let upstream: Vec<Option<Value>> = node.outputs.iter().map(|v| grads.get(v).copied()).collect();
             if upstream.iter().all(Option::is_none) {
                 continue;
             }
-            let needs: Vec<bool> = node.inputs.iter().map(|v| needed.contains(v)).collect();
             if recompute {
                 self.repeat(index, &mut recomputed);
             }
             let [inputs, outputs] =
                 [&node.inputs, &node.outputs].map(|values| recomputed.in_place_of(values));
-            let view = Node { inputs: &inputs, outputs: &outputs };
+            let view = Node { inputs: &inputs, outputs: &outputs, needs: &needs };
             let scope = format!("{}.grad", node.scope);
-            let computed = self.scoped(&scope, |g| node.op.backward(g, view, &upstream, &needs))?;
-            for ((&input, gradient), need) in node.inputs.iter().zip(computed).zip(needs) {
-                if let (Some(gradient), true) = (gradient, need) {
+            let computed = self.scoped(&scope, |g| node.op.backward_all(g, view, &upstream))?;
+            for ((&input, gradient), need) in node.inputs.iter().zip(computed).zip(&needs) {
+                if let (Some(gradient), true) = (gradient, *need) {
                     self.accumulate(&mut grads, input, gradient, sum)?;
                 }
             }

@@ -140,8 +140,8 @@ impl Choice {
     /// The last candidate of each op, which is the plainest.
     pub const LAST: Self = Self::Nth(usize::MAX);
 
-    /// This choice for ops that `table` does not know.
-    pub fn behind(self, table: Choices) -> Self {
+    /// What `table` has for the ops that it knows, and this choice for all others.
+    pub fn with_table(self, table: Choices) -> Self {
         Self::Table(Arc::new(table), Box::new(self))
     }
 
@@ -206,7 +206,7 @@ mod tests {
         let all = candidates();
         let mut table = Choices::default();
         table.insert(&key(8), &all[1]);
-        let choice = Choice::Written.behind(table);
+        let choice = Choice::Written.with_table(table);
         let taken = |n| choice.outcome(&key(n), &all);
         assert_eq!((taken(8).index, taken(8).settled), (1, Settled::Kernel));
         assert_eq!((taken(1).index, taken(1).settled), (0, Settled::Order), "another member of the order");
@@ -219,7 +219,7 @@ mod tests {
         let key = OpKey::new("conv2d.forward");
         let mut table = Choices::default();
         table.insert_order(&key, "winograd9");
-        let outcome = Choice::Nth(2).behind(table).outcome(&key, &candidates());
+        let outcome = Choice::Nth(2).with_table(table).outcome(&key, &candidates());
         assert_eq!((outcome.index, outcome.settled), (2, Settled::Open));
         assert_eq!(outcome.unmet.as_deref(), Some("conv2d.forward: winograd9"));
     }

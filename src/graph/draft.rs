@@ -118,6 +118,11 @@ pub struct DraftedOp<'a> {
 }
 
 impl DraftedOp<'_> {
+    /// The op and its operands as text: on one device, equal texts have equal candidates.
+    pub fn definition(&self) -> String {
+        format!("{:?} {:?}", self.op, self.io)
+    }
+
     /// The candidates that the device can run, in the written order.
     pub fn candidates(&self) -> Vec<Candidate> {
         let mut all = self.op.candidates(&self.io, self.device);

@@ -99,12 +99,13 @@ impl Launch {
 }
 
 /// Named, typed values: the fields of a uniform block, or the constants of a shader. A name alone stands for the variable of that name;
-/// the type in WGSL follows from the type in Rust (`usize`, `u32` and `bool` are `u32`).
+/// the type in WGSL follows from the type in Rust (`usize`, `u32` and `bool` are `u32`). A signed field is written `Const::I32(…)`, so that
+/// no literal becomes one unnoticed.
 ///
 /// ```
 /// use langevin::gpu::Const;
 /// let (rows, scale) = (12_usize, 0.5_f32);
-/// let fields = langevin::fields! { rows, top: -1_i32, scale };
+/// let fields = langevin::fields! { rows, top: Const::I32(-1), scale };
 /// assert_eq!(fields, [("rows", Const::U32(12)), ("top", Const::I32(-1)), ("scale", Const::F32(0.5))]);
 /// ```
 #[macro_export]

@@ -75,5 +75,5 @@ pub use parameters::{ParameterLayout, ParameterSet, Slot};
 pub use plan::{Plan, Resources};
 pub use request::{KernelRequest, Kernels};
 pub use shape::{DType, Shape, Tensor};
-pub use trace::{Graph, Node, Op, Value};
+pub use trace::{Gradients, Graph, Node, Op, Value};
 pub use tuner::{Drafts, Tuner};

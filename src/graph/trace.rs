@@ -52,13 +52,41 @@ pub(super) struct NodeInfo {
     pub(super) scope: String,
 }
 
-/// The values around a node, for [`Op::backward`].
+/// A gradient for each operand of an op: `None` where it is not needed or is zero.
+pub type Gradients = Vec<Option<Value>>;
+
+/// A node of the graph, for [`Op::backward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'a> {
     /// Operands.
     pub inputs: &'a [Value],
     /// Results.
     pub outputs: &'a [Value],
+    /// Of each operand, whether it wants a gradient; one of them does.
+    pub needs: &'a [bool],
+}
+
+impl Node<'_> {
+    /// Of an op that has a gradient by its first operand alone, which `by` appends.
+    ///
+    /// # Errors
+    /// Those of `by`.
+    pub fn by_first(&self, by: impl FnOnce() -> Result<Value>) -> Result<Gradients> {
+        let mut gradients = vec![None; self.needs.len()];
+        if self.needs[0] {
+            gradients[0] = Some(by()?);
+        }
+        Ok(gradients)
+    }
+
+    /// Of an op that has a gradient by each of its operands: `by` appends that by operand i. It is called for those that want one, in
+    /// their order.
+    ///
+    /// # Errors
+    /// Those of `by`.
+    pub fn by_each(&self, mut by: impl FnMut(usize) -> Result<Value>) -> Result<Gradients> {
+        self.needs.iter().enumerate().map(|(i, &need)| need.then(|| by(i)).transpose()).collect()
+    }
 }
 
 /// An operation on tensors. One op is one file under `ops/`, one folder under `shaders/`, one test and one reference.
@@ -78,24 +106,28 @@ pub trait Op: Debug + Send + Sync {
     /// than f32 is listed whether the device has it or not, so that the draft can say why it was left out.
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate>;
 
-    /// Appends the ops of the gradient. `grads[i]` is the gradient of output `i`, if anything depends on it; `needs[i]` says
-    /// whether input `i` wants one. Returns one gradient per input, `None` where it is not needed or is zero.
+    /// Appends the ops of the gradient by the operands that want one, given `grad_y`, the gradient of output 0.
     ///
-    /// Unless an op says otherwise it stands behind all gradients, as those of samplers, optimizers and backward passes do: there is nothing
-    /// to append, and an error where somebody asks.
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let _ = (graph, node, grads);
-        if needs.contains(&true) {
-            let problem = "a gradient through it was asked for, and it has none";
-            return Err(Error::shape(self.name(), problem, "differentiate by what comes before it"));
+    /// Ops of samplers, optimizers and backward passes have none, which is the default: an error where somebody asks.
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        let _ = (graph, node, grad_y);
+        let problem = "a gradient through it was asked for, and it has none";
+        Err(Error::shape(self.name(), problem, "differentiate by what comes before it"))
+    }
+
+    /// [`Op::backward`] of an op with several outputs that have gradients: `grads[i]` is that of output `i`, if anything depends on it.
+    /// Other outputs than the first, such as statistics, have none unless an op says otherwise here.
+    fn backward_all(&self, graph: &mut Graph, node: Node<'_>, grads: &[Option<Value>]) -> Result<Gradients> {
+        match grads {
+            [Some(grad_y), others @ ..] if others.iter().all(Option::is_none) => {
+                self.backward(graph, node, *grad_y)
+            }
+            _ => {
+                let problem =
+                    "a gradient through another output than its first was asked for, and that has none";
+                Err(Error::shape(self.name(), problem, "differentiate by what comes before it"))
+            }
         }
-        Ok(vec![None; needs.len()])
     }
 
     /// Inputs that are persistent memory and are written.

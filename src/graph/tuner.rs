@@ -138,7 +138,7 @@ impl Tuner {
     /// # Errors
     /// As [`Draft::new`].
     pub fn tuned(&self, draft: &Draft) -> Result<Draft> {
-        draft.with_choice(draft.choice().clone().behind(self.choose(draft)))
+        draft.with_choice(draft.choice().clone().with_table(self.choose(draft)))
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
         let gpu = Gpu::open(&crate::gpu::Options::default())?;
         let tuner = Tuner::with_cache(&gpu, BUDGET, TuningCache::none());
         let written = draft(&gpu, 4)?;
-        let recorded = written.with_choice(Choice::Written.behind(written.choices()))?;
+        let recorded = written.with_choice(Choice::Written.with_table(written.choices()))?;
         assert_eq!(tuner.tuned(&recorded)?.choices(), written.choices());
         let direct = written.with_choice(Choice::Classes(vec![Class::Direct]))?;
         assert_eq!(tuner.tuned(&direct)?.chosen()[0].class, Class::Direct);

@@ -2,10 +2,9 @@
 
 use crate::error::Result;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Value};
 
 use super::shared::flat::elementwise;
-use super::shared::gradient::by_first;
 
 /// A function applied to every element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,14 +59,8 @@ impl Op for Forward {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| {
             let shape = graph.shape(grad_y).clone();
             Ok(graph.push1(Backward(self.0), &[grad_y, node.inputs[0]], shape))
         })

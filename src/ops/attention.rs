@@ -13,7 +13,9 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Class, DType, Graph, Io, Launch, Node, Op, OpKey, Operand, Shape, Value};
+use crate::graph::{
+    Candidate, Class, DType, Gradients, Graph, Io, Launch, Node, Op, OpKey, Operand, Shape, Value,
+};
 
 use super::lanes;
 use product::{Epilogue, Gemm, Matrix, Mode, Product};
@@ -195,16 +197,9 @@ impl Op for Attention {
         gemms.into_iter().map(|gemm| Self::scores(size, &groups, gemm)).chain([online]).collect()
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let (Some(grad_y), true) = (grads[0], needs.contains(&true)) else { return Ok(vec![None; 3]) };
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let shape = graph.shape(grad_y).clone();
-        let wants = [needs[0], needs[1], needs[2]];
+        let wants = [node.needs[0], node.needs[1], node.needs[2]];
         let outputs: Vec<_> =
             wants.iter().filter(|&&want| want).map(|_| (shape.clone(), DType::F32)).collect();
         let [y, lse] = [node.outputs[0], node.outputs[1]];

@@ -3,11 +3,10 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Shape, Value};
 
 use super::lanes;
 use super::shared::flat::flat;
-use super::shared::gradient::by_first;
 
 /// Longest side, so that a place times a side fits into 31 bits.
 const LONGEST: usize = 32_768;
@@ -50,15 +49,9 @@ impl Op for Forward {
         vec![candidate("bilinear/forward.wgsl", io, io.input(0), io.output(0))]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let shape = graph.shape(node.inputs[0]).clone();
-        by_first(grads, needs, |grad_y| Ok(graph.push1(Backward, &[grad_y], shape)))
+        node.by_first(|| Ok(graph.push1(Backward, &[grad_y], shape)))
     }
 
     fn flops(&self, io: &Io) -> f64 {

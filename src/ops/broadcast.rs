@@ -3,10 +3,9 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Shape, Value};
 
 use super::shared::flat::{factors, flat};
-use super::shared::gradient::{by_each, by_first};
 use super::{column_sum, lanes, reduce};
 
 /// Most terms of [`combine_images`]: two bindings each, and one for the result.
@@ -118,14 +117,8 @@ impl Op for Combine {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_each(grads, needs, |grad_y, i| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_each(|i| {
             // x and s of each term, one after the other.
             let k = self.coefficients[i / 2];
             match i % 2 {
@@ -161,14 +154,8 @@ impl Op for Add {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        _: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_each(grads, needs, |grad_y, i| match i {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_each(|i| match i {
             0 => Ok(grad_y),
             _ => reduce::sum_images(graph, grad_y),
         })
@@ -200,14 +187,8 @@ impl Op for AddChannels {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        _: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_each(grads, needs, |grad_y, i| match i {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_each(|i| match i {
             0 => Ok(grad_y),
             _ => column_sum::column_sum(graph, grad_y, 1),
         })
@@ -239,14 +220,8 @@ impl Op for Spread {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let shape = graph.shape(node.inputs[0]).clone();
-        by_first(grads, needs, |grad_y| reduce::sum_runs(graph, grad_y, shape, self.factor))
+        node.by_first(|| reduce::sum_runs(graph, grad_y, shape, self.factor))
     }
 }

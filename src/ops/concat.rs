@@ -2,11 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::gpu::{Capabilities, Const};
+use crate::graph::{Candidate, Gradients, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
 use super::shared::flat::flat;
-use super::shared::gradient::{by_each, by_first};
 
 /// `a` (`… c1`) and `b` (`… c2`) side by side along the last axis: `… c1+c2`.
 ///
@@ -75,7 +74,7 @@ fn window_launch(rows: [usize; 2], start: i32, elements: usize) -> Launch {
         .constant("V", v)
         .read(Operand::Input(0))
         .write(Operand::Output(0))
-        .params(fields! { c_x: c_x / v, c_y: c_y / v, start: start / v as i32 })
+        .params(fields! { c_x: c_x / v, c_y: c_y / v, start: Const::I32(start / v as i32) })
         .flops(elements as f64)
 }
 
@@ -100,15 +99,9 @@ impl Op for Concat {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let [c1, c2] = [0, 1].map(|i| graph.shape(node.inputs[i]).last());
-        by_each(grads, needs, |grad_y, i| match i {
+        node.by_each(|i| match i {
             0 => window(graph, grad_y, 0, c1),
             _ => window(graph, grad_y, c1 as i32, c2),
         })
@@ -134,15 +127,9 @@ impl Op for Window {
         vec![Candidate::plain(vec![window_launch(rows, self.from, io.output(0).elements())])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let c_x = graph.shape(node.inputs[0]).last();
-        by_first(grads, needs, |grad_y| window(graph, grad_y, -self.from, c_x))
+        node.by_first(|| window(graph, grad_y, -self.from, c_x))
     }
 
     fn flops(&self, _: &Io) -> f64 {

@@ -2,11 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Node, Op, Value};
+use crate::graph::{Candidate, DType, Gradients, Graph, Io, Node, Op, Value};
 
 use super::reduce;
 use super::shared::flat::by_row;
-use super::shared::gradient::by_first;
 
 /// `−ln softmax(logits)[label]` of each row: `logits` is `n classes`, `labels` is `n` unsigned integers, the result `n`. A label
 /// that is no class counts as the last one, since a kernel cannot refuse it: check labels where they come from.
@@ -67,16 +66,10 @@ impl Op for Forward {
         vec![candidate("cross_entropy/forward.wgsl", io)]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let (logits, labels) = (node.inputs[0], node.inputs[1]);
         let shape = graph.shape(logits).clone();
-        by_first(grads, needs, |grad_loss| Ok(graph.push1(Backward, &[logits, labels, grad_loss], shape)))
+        node.by_first(|| Ok(graph.push1(Backward, &[logits, labels, grad_y], shape)))
     }
 
     fn flops(&self, io: &Io) -> f64 {

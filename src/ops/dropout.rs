@@ -3,10 +3,9 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Value};
 
 use super::philox::{Purpose, Source};
-use super::shared::gradient::by_first;
 
 /// Sets each element of `x` (n first) to 0 with probability `rate` and divides the others by `1 − rate`. The mask follows from
 /// `source` and `layer`; a rate of 0 gives `x` itself.
@@ -56,14 +55,8 @@ impl Op for Dropout {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| {
             let shape = graph.shape(grad_y).clone();
             let inputs = [grad_y, node.inputs[1], node.inputs[2], node.inputs[3]];
             Ok(graph.push1(self.clone(), &inputs, shape))

@@ -3,11 +3,10 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Shape, Value};
 
 use super::lanes;
 use super::shared::flat::{self, factors, flat};
-use super::shared::gradient::by_each;
 
 /// Most operands of [`combine`].
 const MOST: usize = 4;
@@ -115,14 +114,8 @@ impl Op for Combine {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_each(grads, needs, |grad_y, i| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_each(|i| {
             let shape = graph.shape(node.inputs[i]).clone();
             match self.coefficients[i] {
                 // Only a copy has another shape than its one input.
@@ -150,14 +143,8 @@ impl Op for Mul {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_each(grads, needs, |grad_y, i| mul(graph, grad_y, node.inputs[1 - i]))
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_each(|i| mul(graph, grad_y, node.inputs[1 - i]))
     }
 }
 

@@ -7,9 +7,7 @@ use std::f64::consts::TAU;
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Value};
-
-use super::shared::gradient::by_first;
+use crate::graph::{Candidate, Gradients, Graph, Io, Launch, Node, Op, Operand, Value};
 
 /// sin and cos of `2π·x·W` side by side (Tancik et al. 2020): `x` is `n`, `weight` is `m`, the result `n 2m`. The weight is fixed.
 ///
@@ -102,20 +100,14 @@ impl Op for Embedding {
         vec![Candidate::plain(vec![launch.flops(100.0 * y.elements() as f64)])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        if needs[1] {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        if node.needs[1] {
             let problem = "a gradient by the frequencies is asked for, which are fixed";
             return Err(Error::shape("embedding", problem, "leave them out of what is trained"));
         }
         let (x, weight) = (node.inputs[0], node.inputs[1]);
         let shape = graph.shape(x).clone();
-        by_first(grads, needs, |grad_y| Ok(graph.push1(Backward(self.clone()), &[grad_y, x, weight], shape)))
+        node.by_first(|| Ok(graph.push1(Backward(self.clone()), &[grad_y, x, weight], shape)))
     }
 }
 

@@ -3,10 +3,9 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Node, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Gradients, Graph, Io, Node, Op, Operand, Value};
 
 use super::shared::flat::flat;
-use super::shared::gradient::by_first;
 
 /// Turns of the loop over labels in the gradient: what every driver does.
 const MOST_LABELS: usize = 65_535;
@@ -55,15 +54,9 @@ impl Op for Gather {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let shape = graph.shape(node.inputs[0]).clone();
-        by_first(grads, needs, |grad_y| Ok(graph.push1(Scatter, &[grad_y, node.inputs[1]], shape)))
+        node.by_first(|| Ok(graph.push1(Scatter, &[grad_y, node.inputs[1]], shape)))
     }
 
     fn flops(&self, _: &Io) -> f64 {
@@ -92,13 +85,7 @@ impl Op for Scatter {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| gather(graph, grad_y, node.inputs[1]))
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| gather(graph, grad_y, node.inputs[1]))
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Value};
+use crate::graph::{Candidate, DType, Gradients, Graph, Io, Launch, Node, Op, Operand, Value};
 
 use super::shared::norm::{self, TABLE, Variance, Walk};
 
@@ -120,17 +120,10 @@ impl Op for Forward {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; 3]) };
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let affine = [node.inputs[1], node.inputs[2]];
         let operands = [grad_y, node.inputs[0], node.outputs[1]];
-        Ok(gradient(graph, self.0, operands, affine, [needs[0], needs[1], needs[2]]).to_vec())
+        Ok(gradient(graph, self.0, operands, affine, [node.needs[0], node.needs[1], node.needs[2]]).to_vec())
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Gradients, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
 use super::shared::norm::{self, TABLE, Variance, Walk};
 
@@ -177,17 +177,10 @@ impl Op for Forward {
         Some(0)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
-        let by_parameters = needs[1..].contains(&true);
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        let by_parameters = node.needs[1..].contains(&true);
         let wanted: Vec<bool> =
-            (0..needs.len()).map(|i| if i == 0 { needs[0] } else { by_parameters }).collect();
+            (0..node.needs.len()).map(|i| if i == 0 { node.needs[0] } else { by_parameters }).collect();
         let outputs: Vec<(Shape, DType)> = node
             .inputs
             .iter()
@@ -197,11 +190,11 @@ impl Op for Forward {
             .collect();
         let mut inputs = vec![grad_y, node.inputs[0], node.outputs[1]];
         inputs.extend(&node.inputs[1..]);
-        let op = Backward { kind: self.kind, by_x: needs[0], by_parameters };
+        let op = Backward { kind: self.kind, by_x: node.needs[0], by_parameters };
         let mut made = graph.push(op, &inputs, &outputs).into_iter();
         let made: Vec<Option<Value>> =
             wanted.iter().map(|&wanted| if wanted { made.next() } else { None }).collect();
-        Ok(made.into_iter().zip(needs).map(|(gradient, &need)| gradient.filter(|_| need)).collect())
+        Ok(made.into_iter().zip(node.needs).map(|(gradient, &need)| gradient.filter(|_| need)).collect())
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -56,11 +56,6 @@ fn lanes(elements: usize) -> usize {
     if elements.is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// Workgroups of a flat kernel over `elements`, `lanes` at once.
-fn flat_groups(elements: usize, lanes: usize) -> usize {
-    (elements / lanes).div_ceil(FLAT)
-}
-
 impl Graph {
     /// Appends the gradient of `Σ seed·value` over `seeds` (value, seed) by each value of `wrt`; nothing is appended for any other.
     /// `None` where nothing depends on the value.

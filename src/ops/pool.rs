@@ -3,11 +3,10 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, DType, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Gradients, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
 use super::lanes;
 use super::shared::flat::flat;
-use super::shared::gradient::by_first;
 
 /// The windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,14 +85,8 @@ impl Op for Pool {
         vec![Candidate::plain(vec![launch])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| {
             let mut inputs = vec![grad_y];
             inputs.extend(&node.outputs[1..]);
             Ok(graph.push1(Backward(self.clone()), &inputs, self.input.clone()))

@@ -3,11 +3,10 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Value};
 
 use super::lanes;
 use super::shared::flat::flat;
-use super::shared::gradient::by_first;
 
 /// `1/max(x, floor)` of every element, in a tensor of the shape of `x`. Where the floor holds the gradient is 0.
 ///
@@ -48,14 +47,8 @@ impl Op for Forward {
         vec![candidate("reciprocal/forward.wgsl", io, self.floor, 1.0)]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| {
             let shape = graph.shape(grad_y).clone();
             Ok(graph.push1(Backward { floor: self.floor }, &[grad_y, node.inputs[0]], shape))
         })

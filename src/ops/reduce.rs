@@ -4,10 +4,9 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Launch, Node, Op, Operand, Shape, Value};
 
 use super::shared::flat::flat;
-use super::shared::gradient::by_each;
 use super::{FLAT, broadcast, lanes};
 
 /// Most elements that an invocation adds up before the tree.
@@ -169,14 +168,8 @@ impl Op for Reduce {
         vec![Candidate::plain(launches).with_workspaces(vec![(4 * self.rows * parts) as u64])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_each(grads, needs, |grad_y, i| match self.kind {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_each(|i| match self.kind {
             Kind::Sum => {
                 let shape = graph.shape(node.inputs[0]).clone();
                 broadcast::spread(graph, grad_y, shape, self.factor)

@@ -3,11 +3,10 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Value};
 
 use super::lanes;
 use super::shared::flat::flat;
-use super::shared::gradient::by_first;
 
 /// Nearest-neighbour doubling: `n h w c` to `n 2h 2w c`; the authors' `naive_upsample_2d`.
 ///
@@ -27,7 +26,7 @@ pub fn downsample_mean(graph: &mut Graph, x: Value) -> Result<Value> {
 
 fn up(graph: &mut Graph, x: Value, gain: f32) -> Result<Value> {
     let [n, h, w, c] = graph.nhwc("resample", x)?;
-    Ok(graph.push1(Up { gain }, &[x], [n, 2 * h, 2 * w, c]))
+    Ok(graph.push1(Resample { direction: Direction::Up, gain }, &[x], [n, 2 * h, 2 * w, c]))
 }
 
 fn down(graph: &mut Graph, x: Value, gain: f32) -> Result<Value> {
@@ -36,75 +35,55 @@ fn down(graph: &mut Graph, x: Value, gain: f32) -> Result<Value> {
         let problem = format!("{h}x{w} pixels do not make blocks of 2x2");
         return Err(Error::shape("resample", problem, "give an even height and width"));
     }
-    Ok(graph.push1(Down { gain }, &[x], [n, h / 2, w / 2, c]))
+    Ok(graph.push1(Resample { direction: Direction::Down, gain }, &[x], [n, h / 2, w / 2, c]))
 }
 
-/// The launch of either kernel: one invocation for a block of 2x2 pixels on the large side.
-fn candidate(shader: &'static str, io: &Io, small: &[usize], gain: f32) -> Candidate {
-    let v = lanes(small[3]);
-    let count = small.iter().product::<usize>() / v;
-    Candidate::plain(vec![
-        flat(shader, count)
-            .constant("V", v)
-            .read(Operand::Input(0))
-            .write(Operand::Output(0))
-            .params(fields! { w: small[2], channels: small[3] / v, gain })
-            .flops(io.output(0).elements() as f64),
-    ])
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    /// Every pixel four times.
+    Up,
+    /// The sum over each block of 2x2 pixels.
+    Down,
 }
 
-/// `y = gain·x`, every pixel four times.
+/// Either direction, times `gain`; each is the gradient of the other.
 #[derive(Debug)]
-struct Up {
+struct Resample {
+    direction: Direction,
     gain: f32,
 }
 
-impl Op for Up {
+impl Op for Resample {
     fn name(&self) -> &'static str {
         "resample"
     }
 
+    /// One invocation for a block of 2x2 pixels on the large side, which is one pixel on the small side.
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![candidate("resample/up.wgsl", io, io.input(0).dims(), self.gain)]
+        let (shader, small) = match self.direction {
+            Direction::Up => ("resample/up.wgsl", io.input(0).dims()),
+            Direction::Down => ("resample/down.wgsl", io.output(0).dims()),
+        };
+        let v = lanes(small[3]);
+        let count = small.iter().product::<usize>() / v;
+        vec![Candidate::plain(vec![
+            flat(shader, count)
+                .constant("V", v)
+                .read(Operand::Input(0))
+                .write(Operand::Output(0))
+                .params(fields! { w: small[2], channels: small[3] / v, gain: self.gain })
+                .flops(self.flops(io)),
+        ])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        _: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| down(graph, grad_y, self.gain))
-    }
-}
-
-/// `y = gain·Σ` over each block of 2x2 pixels.
-#[derive(Debug)]
-struct Down {
-    gain: f32,
-}
-
-impl Op for Down {
-    fn name(&self) -> &'static str {
-        "resample"
-    }
-
-    fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        vec![candidate("resample/down.wgsl", io, io.output(0).dims(), self.gain)]
-    }
-
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        _: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| up(graph, grad_y, self.gain))
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| match self.direction {
+            Direction::Up => down(graph, grad_y, self.gain),
+            Direction::Down => up(graph, grad_y, self.gain),
+        })
     }
 
     fn flops(&self, io: &Io) -> f64 {
-        io.input(0).elements() as f64
+        io.input(0).elements().max(io.output(0).elements()) as f64
     }
 }

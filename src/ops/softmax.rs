@@ -2,10 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Value};
 
 use super::shared::flat::by_row;
-use super::shared::gradient::by_first;
 
 /// `exp(x)/Σ exp(x)` over the last axis of `x`, in a tensor of its shape.
 ///
@@ -38,14 +37,8 @@ impl Op for Forward {
         vec![candidate("softmax/forward.wgsl", io, 5.0)]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        by_first(grads, needs, |grad_y| {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        node.by_first(|| {
             let shape = graph.shape(grad_y).clone();
             Ok(graph.push1(Backward, &[grad_y, node.outputs[0]], shape))
         })

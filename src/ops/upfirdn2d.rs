@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, Operand, Value};
+use crate::gpu::{Capabilities, Const};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, Operand, Value};
 
 use super::conv2d::{Conv2d, Epilogue, conv2d};
 use super::lanes;
 use super::shared::flat::flat;
-use super::shared::gradient::by_first;
 
 /// Longest side of a kernel and largest factor: every tap is a line of the unrolled shader.
 const MOST: usize = 16;
@@ -214,9 +213,9 @@ impl Op for Upfirdn2d {
         let vectors = kw.div_ceil(4);
         let mut launch = flat("upfirdn2d/upfirdn2d.wgsl", count)
             .constants(fields! { V: v, UP: self.up, DOWN: self.down, KH: kh, KW: kw, VECTORS: vectors })
-            .constants(fields! { ROWS: rows.count, LEAD_Y: rows.lead, FIRST_Y: rows.first as i32 })
+            .constants(fields! { ROWS: rows.count, LEAD_Y: rows.lead, FIRST_Y: Const::I32(rows.first as i32) })
             .constants(
-                fields! { COLUMNS: columns.count, LEAD_X: columns.lead, FIRST_X: columns.first as i32 },
+                fields! { COLUMNS: columns.count, LEAD_X: columns.lead, FIRST_X: Const::I32(columns.first as i32) },
             )
             .read(Operand::Input(0))
             .write(Operand::Output(0))
@@ -230,13 +229,7 @@ impl Op for Upfirdn2d {
         vec![Candidate::plain(vec![launch.flops(self.flops(io))])]
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let [_, h, w, _] = graph.nhwc("upfirdn2d", node.inputs[0])?;
         let [_, oh, ow, _] = graph.nhwc("upfirdn2d", node.outputs[0])?;
         let [kh, kw] = self.kernel.size.map(|k| k as i64);
@@ -247,7 +240,7 @@ impl Op for Upfirdn2d {
         let [top, _, left, _] = self.pad;
         let pad = [kh - 1 - top, after(h, oh, top), kw - 1 - left, after(w, ow, left)];
         let kernel = self.kernel.flipped();
-        by_first(grads, needs, |grad_y| upfirdn2d(graph, grad_y, &kernel, self.down, self.up, pad))
+        node.by_first(|| upfirdn2d(graph, grad_y, &kernel, self.down, self.up, pad))
     }
 
     fn flops(&self, io: &Io) -> f64 {

@@ -38,7 +38,7 @@ impl KernelRecord {
     /// As [`Draft::new`].
     pub fn settle(&mut self, draft: &Draft, kernels: &Kernels) -> Result<Draft> {
         self.adopt(draft);
-        let choice = kernels.choice.clone().behind(self.choices.clone());
+        let choice = kernels.choice.clone().with_table(self.choices.clone());
         let mut draft = draft.with_choice(choice)?;
         if let Some(tuner) = &kernels.tuner {
             draft = tuner.tuned(&draft)?;

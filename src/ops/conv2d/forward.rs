@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Capabilities;
-use crate::graph::{Candidate, Graph, Io, Node, Op, OpKey, Shape, Value};
+use crate::graph::{Candidate, Gradients, Graph, Io, Node, Op, OpKey, Shape, Value};
 use crate::ops::column_sum::column_sum;
 use crate::ops::concat::window;
 use crate::ops::elementwise;
@@ -286,31 +286,24 @@ impl Op for Conv {
             * ((self.c1 + self.c2) * self.kh * self.kw) as f64
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let Some(grad_y) = grads[0] else { return Ok(vec![None; needs.len()]) };
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
         let weight_at = self.optional.weight();
         let (x, weight) = (node.inputs[0], node.inputs[weight_at]);
         let second = self.optional.second.then(|| node.inputs[1]);
-        let mut result = vec![None; needs.len()];
+        let mut result = vec![None; node.needs.len()];
         for (i, first, c) in [(0, 0, self.c1), (1, self.c1, self.c2)] {
-            if i < weight_at && needs[i] {
+            if i < weight_at && node.needs[i] {
                 let op = GradInput { conv: self.clone(), first, c };
                 let shape = graph.shape(node.inputs[i]).clone();
                 result[i] = Some(graph.push1(op, &[grad_y, weight], shape));
             }
         }
-        if needs[weight_at] {
+        if node.needs[weight_at] {
             let shape = graph.shape(weight).clone();
             let inputs: Vec<Value> = [Some(grad_y), Some(x), second].into_iter().flatten().collect();
             result[weight_at] = Some(graph.push1(GradWeight { conv: self.clone() }, &inputs, shape));
         }
-        self.grad_epilogue(graph, node, grad_y, needs, &mut result)?;
+        self.grad_epilogue(graph, node, grad_y, &mut result)?;
         Ok(result)
     }
 }
@@ -322,7 +315,6 @@ impl Conv {
         graph: &mut Graph,
         node: Node<'_>,
         grad_y: Value,
-        needs: &[bool],
         result: &mut [Option<Value>],
     ) -> Result<()> {
         let mut at = self.optional.weight() + 1;
@@ -335,7 +327,7 @@ impl Conv {
             at - 1
         });
         let residual_at = self.optional.residual.then_some(at);
-        let wanted = |i: Option<usize>| i.filter(|&i| needs[i]);
+        let wanted = |i: Option<usize>| i.filter(|&i| node.needs[i]);
         let scaled = |graph: &mut Graph, v: Value| match self.scale == 1.0 {
             true => Ok(v),
             false => elementwise::scale(graph, v, self.scale),

@@ -4,7 +4,7 @@ use crate::fields;
 use crate::gpu::Capabilities;
 use crate::graph::{Candidate, Io, Launch, Op, OpKey, Operand};
 use crate::ops::shared::tile::Tile;
-use crate::ops::{flat_groups, lanes};
+use crate::ops::{FLAT, lanes};
 
 use super::kernels::{bind, implicit, plain};
 use super::order;
@@ -39,8 +39,11 @@ impl Op for GradInput {
             _ if image > device.max_binding => Vec::new(),
             _ => {
                 let bytes = conv.size.n as u64 * image;
-                let ways = order::of_sum(&flipped, device).into_iter().filter(|way| !is_implicit(way));
-                ways.map(|way| bind::after(way, Operand::Input(0), bytes, |to| spread(conv, to))).collect()
+                let candidates =
+                    order::of_sum(&flipped, device).into_iter().filter(|candidate| !is_implicit(candidate));
+                candidates
+                    .map(|candidate| bind::after(candidate, Operand::Input(0), bytes, |to| spread(conv, to)))
+                    .collect()
             }
         };
         if conv.geometry.stride > 1 {
@@ -49,7 +52,7 @@ impl Op for GradInput {
         }
         all.push(plain::candidate(&sum, true));
         // f16 holds nothing above 65,504 and little below 6e-8. Activations behind a norm stay between; gradients do not.
-        all.retain(|way| !way.arithmetic.is_reduced());
+        all.retain(|candidate| !candidate.arithmetic.is_reduced());
         all
     }
 
@@ -59,8 +62,8 @@ impl Op for GradInput {
 }
 
 /// Kernels that look up each pixel can step over zeros that were never stored.
-fn is_implicit(way: &Candidate) -> bool {
-    way.launches.iter().any(|launch| launch.kernel.shader == "conv2d/implicit.wgsl")
+fn is_implicit(candidate: &Candidate) -> bool {
+    candidate.launches.iter().any(|launch| launch.kernel.shader == "conv2d/implicit.wgsl")
 }
 
 /// grad_y to `to`, with zeros between its pixels.
@@ -75,7 +78,7 @@ fn spread(conv: &Conv, to: Operand) -> Launch {
         .write(to)
         .params(fields! { count: elements / v, h, w, columns: c / v, ho: size.ho, wo: size.wo })
         .params(fields! { stride: conv.geometry.stride })
-        .grid(flat_groups(elements, v), 1, 1)
+        .grid((elements / v).div_ceil(FLAT), 1, 1)
 }
 
 /// The gradient by the weight; inputs are grad_y, x and the second input where there is one.

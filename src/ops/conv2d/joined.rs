@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, DType, Graph, Io, Node, Op, OpKey, Operand, Shape, Value};
+use crate::graph::{Candidate, DType, Gradients, Graph, Io, Node, Op, OpKey, Operand, Shape, Value};
 use crate::ops::column_sum::column_sum;
 use crate::ops::concat::part;
 use crate::ops::elementwise;
@@ -173,19 +173,12 @@ impl Op for Joined {
         self.conv.flops(io)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let mut result = vec![None; needs.len()];
-        let Some(grad_y) = grads[0] else { return Ok(result) };
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        let mut result = vec![None; node.needs.len()];
         let count = self.widths.len();
         let (weights, biases) = (1..1 + count, 1 + count..1 + 2 * count);
         let x = node.inputs[0];
-        if needs[0] {
+        if node.needs[0] {
             let inputs: Vec<Value> = [grad_y].iter().chain(&node.inputs[weights.clone()]).copied().collect();
             let op = JoinedGradInput { conv: self.conv.clone(), widths: self.widths.clone() };
             let shape = graph.shape(x).clone();
@@ -193,18 +186,18 @@ impl Op for Joined {
         }
         // All layers at once, and then each one's part of it.
         let mut parts = |graph: &mut Graph, at: std::ops::Range<usize>, all: Value, c: usize| -> Result<()> {
-            for (i, (first, _)) in at.zip(starts(&self.widths)).filter(|(i, _)| needs[*i]) {
+            for (i, (first, _)) in at.zip(starts(&self.widths)).filter(|(i, _)| node.needs[*i]) {
                 let shape = graph.shape(node.inputs[i]).clone();
                 result[i] = Some(part(graph, all, first * c, shape)?);
             }
             Ok(())
         };
-        if needs[weights.clone()].contains(&true) {
+        if node.needs[weights.clone()].contains(&true) {
             let op = GradWeight { conv: self.conv.clone() };
             let all = graph.push1(op, &[grad_y, x], [self.conv.c_out, self.conv.c1]);
             parts(graph, weights, all, self.conv.c1)?;
         }
-        if needs[biases.clone()].contains(&true) {
+        if node.needs[biases.clone()].contains(&true) {
             let all = column_sum(graph, grad_y, 1)?;
             parts(graph, biases, all, 1)?;
         }
@@ -256,8 +249,9 @@ impl Op for JoinedGradInput {
             candidate
         };
         // Gradients are not for f16 (see `GradInput`).
-        let ways = order::of_sum(&sum, device).into_iter().filter(|way| !way.arithmetic.is_reduced());
-        ways.chain([plain::candidate(&sum, false)]).map(packed).collect()
+        let candidates =
+            order::of_sum(&sum, device).into_iter().filter(|candidate| !candidate.arithmetic.is_reduced());
+        candidates.chain([plain::candidate(&sum, false)]).map(packed).collect()
     }
 
     fn flops(&self, io: &Io) -> f64 {
@@ -293,13 +287,17 @@ impl Apart {
         .collect()
     }
 
-    /// One way of a layer alone, for each of the layers in turn.
-    fn in_turn(&self, way: Candidate) -> Candidate {
+    /// A candidate of one layer alone, for each of the layers in turn.
+    fn in_turn(&self, candidate: Candidate) -> Candidate {
         let count = self.parts;
-        let mut all =
-            Candidate { prepared: Vec::new(), prepare: Vec::new(), launches: Vec::new(), ..way.clone() };
+        let mut all = Candidate {
+            prepared: Vec::new(),
+            prepare: Vec::new(),
+            launches: Vec::new(),
+            ..candidate.clone()
+        };
         for i in 0..count {
-            let (mut own, before) = (way.clone(), all.prepared.len());
+            let (mut own, before) = (candidate.clone(), all.prepared.len());
             let place = |operand| match operand {
                 Operand::Input(1) => Operand::Input(1 + i),
                 Operand::Input(2) => Operand::Input(1 + count + i),
@@ -328,7 +326,7 @@ impl Op for Apart {
 
     fn candidates(&self, _: &Io, device: &Capabilities) -> Vec<Candidate> {
         let sum = self.conv.sum();
-        let in_turn = order::of_sum(&sum, device).into_iter().map(|way| self.in_turn(way));
+        let in_turn = order::of_sum(&sum, device).into_iter().map(|candidate| self.in_turn(candidate));
         // On a processor that plays a GPU each layer alone keeps all cores at work, and its weights fit the cache.
         let mut all: Vec<Candidate> = match device.kind {
             DeviceKind::Software => in_turn.chain(self.at_once(device)).collect(),
@@ -342,19 +340,14 @@ impl Op for Apart {
         self.parts as f64 * self.conv.flops(io)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let mut result = vec![None; needs.len()];
-        for (i, &grad) in grads.iter().enumerate() {
+    fn backward_all(&self, graph: &mut Graph, node: Node<'_>, grads: &[Option<Value>]) -> Result<Gradients> {
+        let mut result = vec![None; node.needs.len()];
+        for (i, grad) in grads.iter().enumerate().filter_map(|(i, grad)| Some((i, (*grad)?))) {
             let at = [0, 1 + i, 1 + self.parts + i];
             let inputs = at.map(|at| node.inputs[at]);
-            let own = Node { inputs: &inputs, outputs: &node.outputs[i..=i] };
-            let computed = self.conv.backward(graph, own, &[grad], &at.map(|at| needs[at]))?;
+            let needs = at.map(|at| node.needs[at]);
+            let own = Node { inputs: &inputs, outputs: &node.outputs[i..=i], needs: &needs };
+            let computed = self.conv.backward(graph, own, grad)?;
             for (at, gradient) in at.into_iter().zip(computed) {
                 result[at] = match (result[at], gradient) {
                     (Some(before), Some(gradient)) => Some(elementwise::add(graph, before, gradient)?),

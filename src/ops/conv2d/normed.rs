@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::fields;
 use crate::gpu::{Capabilities, DeviceKind};
-use crate::graph::{Candidate, Class, Graph, Io, Node, Op, OpKey, Operand, Shape, Value};
+use crate::graph::{Candidate, Class, Gradients, Graph, Io, Node, Op, OpKey, Operand, Shape, Value};
 use crate::ops::group_norm::{self, GroupNorm, group_norm};
 use crate::ops::shared::norm;
 
@@ -59,20 +59,20 @@ impl Conv {
     }
 }
 
-/// `ways` of an op behind a launch that writes all of x normalised, and `inside`, those that normalise what they load, in the written order.
+/// `candidates` of an op behind a launch that writes all of x normalised, and `inside`, those that normalise what they load, in the written order.
 fn in_order(
     device: &Capabilities,
-    ways: Vec<Candidate>,
+    candidates: Vec<Candidate>,
     inside: Vec<Candidate>,
     [x, table]: [Operand; 2],
     (shape, silu): (&Shape, bool),
 ) -> Vec<Candidate> {
     let bytes = 4 * shape.elements() as u64;
-    let written = |way| bind::after(way, x, bytes, |to| norm::apply(shape, silu, [x, table, to]));
-    let mut all: Vec<Candidate> = ways.into_iter().map(written).collect();
-    let inside = inside.into_iter().map(|way| {
-        let variant = way.name();
-        Candidate { class: Class::Prologue, variant, ..way }
+    let written = |candidate| bind::after(candidate, x, bytes, |to| norm::apply(shape, silu, [x, table, to]));
+    let mut all: Vec<Candidate> = candidates.into_iter().map(written).collect();
+    let inside = inside.into_iter().map(|candidate| {
+        let variant = candidate.name();
+        Candidate { class: Class::Prologue, variant, ..candidate }
     });
     // Each pixel lies in 2.25 tiles. A processor would rather load once more than take 2.25 exponentials; a GPU has arithmetic to spare.
     let at = if device.kind == DeviceKind::Software { all.len() - 1 } else { 0 };
@@ -99,43 +99,36 @@ impl Op for Normed {
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let (sum, silu) = (self.conv.sum(), self.norm.silu);
         let [x, table] = [0, io.inputs.len() - 1].map(Operand::Input);
-        let mut ways = order::of_sum(&sum, device);
-        ways.push(plain::candidate(&sum, false));
+        let mut candidates = order::of_sum(&sum, device);
+        candidates.push(plain::candidate(&sum, false));
         let inside = order::of_normalised(&sum, device, Normalisation { table, silu });
-        in_order(device, ways, inside, [x, table], (io.input(0), silu))
+        in_order(device, candidates, inside, [x, table], (io.input(0), silu))
     }
 
     fn flops(&self, io: &Io) -> f64 {
         self.conv.flops(io)
     }
 
-    fn backward(
-        &self,
-        graph: &mut Graph,
-        node: Node<'_>,
-        grads: &[Option<Value>],
-        needs: &[bool],
-    ) -> Result<Vec<Option<Value>>> {
-        let mut result = vec![None; needs.len()];
-        let Some(grad_y) = grads[0] else { return Ok(result) };
-        let last = needs.len() - 1;
+    fn backward(&self, graph: &mut Graph, node: Node<'_>, grad_y: Value) -> Result<Gradients> {
+        let mut result = vec![None; node.needs.len()];
+        let last = node.needs.len() - 1;
         let (x, weight, table) = (node.inputs[0], node.inputs[1], node.inputs[last]);
         let at = [0, last - 2, last - 1];
-        if at.iter().any(|&i| needs[i]) {
+        if at.iter().any(|&i| node.needs[i]) {
             let op = GradInput { conv: self.conv.clone(), first: 0, c: self.conv.c1 };
             let shape = graph.shape(x).clone();
             let grad_h = graph.push1(op, &[grad_y, weight], shape);
             let affine = [node.inputs[last - 2], node.inputs[last - 1]];
-            let needed = at.map(|i| needs[i]);
+            let needed = at.map(|i| node.needs[i]);
             let computed = group_norm::gradient(graph, self.norm, [grad_h, x, table], affine, needed);
             at.into_iter().zip(computed).for_each(|(i, gradient)| result[i] = gradient);
         }
-        if needs[1] {
+        if node.needs[1] {
             let op = NormedGradWeight { conv: self.conv.clone(), silu: self.norm.silu };
             let shape = graph.shape(weight).clone();
             result[1] = Some(graph.push1(op, &[grad_y, x, table], shape));
         }
-        self.conv.grad_epilogue(graph, node, grad_y, needs, &mut result)?;
+        self.conv.grad_epilogue(graph, node, grad_y, &mut result)?;
         Ok(result)
     }
 }
@@ -158,10 +151,10 @@ impl Op for NormedGradWeight {
 
     fn candidates(&self, io: &Io, device: &Capabilities) -> Vec<Candidate> {
         let [x, table] = [1, 2].map(Operand::Input);
-        let ways = order::of_grad_weight(&self.conv, device);
+        let candidates = order::of_grad_weight(&self.conv, device);
         let inside =
             order::of_normalised_grad_weight(&self.conv, device, Normalisation { table, silu: self.silu });
-        in_order(device, ways, inside, [x, table], (io.input(1), self.silu))
+        in_order(device, candidates, inside, [x, table], (io.input(1), self.silu))
     }
 
     fn flops(&self, io: &Io) -> f64 {

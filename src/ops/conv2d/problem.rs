@@ -219,7 +219,9 @@ impl WeightStrides {
     /// As fields of a uniform block.
     pub(super) fn fields(self) -> [(&'static str, Const); 5] {
         let Self { first, per_o, per_i, per_y, per_x } = self;
-        fields! { first, per_o, per_i, per_y, per_x }
+        let named =
+            [("first", first), ("per_o", per_o), ("per_i", per_i), ("per_y", per_y), ("per_x", per_x)];
+        named.map(|(name, value)| (name, Const::I32(value)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pixels × channels in registers, without workgroup memory, for every shape.
 
 use crate::fields;
+use crate::gpu::Const;
 use crate::graph::{Candidate, Class, Launch, Operand};
 
 use super::super::problem::{Size, Sum};
@@ -27,7 +28,9 @@ pub(in super::super) fn candidate(sum: &Sum) -> Candidate {
         })
         .constants(fields! { Q0: rows1 / 4, Q1: rows2 / 4, ROWS_BEFORE0: 0_u32, ROWS_BEFORE1: rows1 })
         .constants(fields! { SOURCES: 1 + usize::from(sum.optional.second), KH: kh, KW: kw })
-        .constants(fields! { STRIDE: stride, DILATION: dilation, TOP: top, LEFT: left });
+        .constants(
+            fields! { STRIDE: stride, DILATION: dilation, TOP: Const::I32(top), LEFT: Const::I32(left) },
+        );
     let lanes = if c_out.is_multiple_of(4) { 4 } else { 1 };
     let launch = bind::all(launch, sum.optional, Operand::Prepared(0))
         .params(fields! { blocks, scale: sum.scale })

@@ -49,14 +49,14 @@ pub(in super::super) struct Transposed {
 const SUBGROUPS: usize = 4;
 
 impl Gemm {
-    /// The ways of a device for `batch` products of `m` rows and `n` columns, in the written order. Tiles run everywhere; on a software
+    /// The kernels of a device for `batch` products of `m` rows and `n` columns, in the written order. Tiles run everywhere; on a software
     /// device they are there to be tested.
     pub(in super::super) fn all(device: &Capabilities, [batch, m, n]: [usize; 3]) -> Vec<Self> {
         let lanes = Self::all_transposed(device).into_iter().filter(|gemm| *gemm == Self::Lanes);
         lanes.chain(Tile::of_products(batch, m, n).map(Self::Tile)).collect()
     }
 
-    /// The ways of a device for transposed products.
+    /// The kernels of a device for transposed products.
     pub(in super::super) fn all_transposed(device: &Capabilities) -> Vec<Self> {
         let lanes = device.kind == DeviceKind::Software && device.subgroups == Some((8, 8));
         let tiles = [Self::Tile(Tile::MEDIUM), Self::Tile(Tile::LARGE)];

@@ -1,7 +1,7 @@
 //! The gradient by the weight in two stages: partial sums over chunks of pixels, then their sum.
 
 use crate::fields;
-use crate::gpu::{Capabilities, DeviceKind};
+use crate::gpu::{Capabilities, Const, DeviceKind};
 use crate::graph::{Candidate, Class, Launch, Operand};
 
 use super::super::problem::{Conv, Size, WeightLayout};
@@ -49,7 +49,7 @@ pub(in super::super) fn direct(conv: &Conv, device: &Capabilities) -> Candidate 
                 .constants(fields! { PX: px, OC: oc, COLS: (px - 1) * stride + (kw - 1) * dilation + 1 })
                 .constants(fields! { H: h, W: w, HO: ho, WO: wo, C: c_in, CO: c_out, KH: kh, KW: kw })
                 .constants(fields! { C_EVEN: c_in.is_multiple_of(4), CO_EVEN: c_out.is_multiple_of(4) })
-                .constants(fields! { STRIDE: stride, DILATION: dilation, TOP: top, LEFT: left })
+                .constants(fields! { STRIDE: stride, DILATION: dilation, TOP: Const::I32(top), LEFT: Const::I32(left) })
                 .read(Operand::Input(input))
                 .read(Operand::Input(0))
                 .write(Operand::Workspace(0))

@@ -1,7 +1,7 @@
 //! Convolutions as products of matrices that are never stored (implicit GEMM), whole or split over the terms of their sums.
 
 use crate::fields;
-use crate::gpu::Capabilities;
+use crate::gpu::{Capabilities, Const};
 use crate::graph::{Candidate, Class, Launch, Operand};
 use crate::ops::shared::tile::{BUSY, Tile};
 
@@ -86,7 +86,7 @@ fn product(sum: &Sum, tile: Tile, optional: OptionalOperands, share: Share) -> L
     let scale = if parts == 1 { sum.scale } else { 1.0 };
     tile.constants(Launch::new("conv2d/implicit.wgsl"))
         .constants(fields! { H: h, W: w, HO: ho, WO: wo, C1: c1, C2: c2, CO: c_out, KH: kh, KW: kw })
-        .constants(fields! { STRIDE: stride, DILATION: dilation, LOADS: tile.loads(), TOP: top, LEFT: left })
+        .constants(fields! { STRIDE: stride, DILATION: dilation, LOADS: tile.loads(), TOP: Const::I32(top), LEFT: Const::I32(left) })
         .constant("MORE", optional.more_outputs)
         .params(fields! { tiles_m, m: pixels, first, n: c_out / 4, image: ho * wo, steps, scale })
         .params(bind::embedding(optional, 4))
@@ -125,7 +125,7 @@ pub(in super::super) fn grad_weight(conv: &Conv, tile: Tile, device: &Capabiliti
         launches.push(
             Launch::new("conv2d/implicit_grad_weight.wgsl")
                 .constants(fields! { BM: tile.rows, BN: tile.columns, H: h, W: w, HO: ho, WO: wo })
-                .constants(fields! { C: c_in, CO: c_out, KH: kh, KW: kw, TOP: top, LEFT: left })
+                .constants(fields! { C: c_in, CO: c_out, KH: kh, KW: kw, TOP: Const::I32(top), LEFT: Const::I32(left) })
                 .constants(fields! { STRIDE: conv.geometry.stride, DILATION: conv.geometry.dilation })
                 .read(Operand::Input(input))
                 .read(Operand::Input(0))

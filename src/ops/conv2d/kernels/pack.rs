@@ -3,7 +3,7 @@
 use crate::fields;
 use crate::graph::{Launch, Operand};
 
-use super::super::problem::Sum;
+use super::super::problem::{Sum, WeightStrides};
 
 /// A part of packed weights, in elements: where it begins, from row to row, and the columns of a row.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,6 @@ pub(in super::super) fn vector([from, to]: [Operand; 2], first: usize, width: us
         .write(to)
         .params(fields! { count: width, rows: 1_u32, width, line: width, before: first, kw: 1_u32 })
         .params(fields! { c1: 1_u32, c1_rounded: 1_u32, c2: 0_u32, c_out: width })
-        .params(fields! { first: 0_i32, per_o: 1_i32, per_i: 0_i32, per_y: 0_i32, per_x: 0_i32 })
+        .params(WeightStrides::packed(0).fields())
         .grid(width.div_ceil(64), 1, 1)
 }

@@ -1,6 +1,7 @@
 //! One output at a time, for every shape.
 
 use crate::fields;
+use crate::gpu::Const;
 use crate::graph::{Candidate, Launch, Operand};
 
 use super::super::problem::{Size, Sum};
@@ -13,8 +14,8 @@ pub(in super::super) fn candidate(sum: &Sum, gradient: bool) -> Candidate {
     let outputs = sum.pixels() * c_out;
     let launch = Launch::new("conv2d/plain.wgsl").constant("GRADIENT", gradient);
     let launch = bind::all(launch, sum.optional, Operand::Input(sum.optional.weight()))
-        .params(fields! { outputs, h: h as i32, w: w as i32, c1, c2, ho, wo, c_out, kh, kw })
-        .params(fields! { stride: sum.stride as i32, dilation: sum.dilation as i32, top, left })
+        .params(fields! { outputs, h: Const::I32(h as i32), w: Const::I32(w as i32), c1, c2, ho, wo, c_out, kh, kw })
+        .params(fields! { stride: Const::I32(sum.stride as i32), dilation: Const::I32(sum.dilation as i32), top: Const::I32(top), left: Const::I32(left) })
         .params(sum.strides.fields())
         .params(fields! { scale: sum.scale })
         .params(bind::embedding(sum.optional, 1))

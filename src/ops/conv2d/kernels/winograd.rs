@@ -4,7 +4,7 @@
 //! what follows the sum. Images are taken some tiles at a time, so that the workspaces stay small and in the caches.
 
 use crate::fields;
-use crate::gpu::Capabilities;
+use crate::gpu::{Capabilities, Const};
 use crate::graph::{Candidate, Class, Launch, Operand};
 
 use super::super::problem::{Conv, OptionalOperands, Size, Sum, WeightLayout};
@@ -69,7 +69,8 @@ impl Tiling {
         launch
             .write(v)
             .params(fields! { count, first, tiles, c: c / 4, row: row / 4, before: before / 4 })
-            .params(fields! { h: h as i32, w: w as i32, tiles_y: self.down, tiles_x: self.across, top, left })
+            .params(fields! { h: Const::I32(h as i32), w: Const::I32(w as i32), tiles_y: self.down, tiles_x: self.across })
+            .params(fields! { top: Const::I32(top), left: Const::I32(left) })
             .grid(count.div_ceil(64), 1, 1)
             .flops((8 * self.points() * tiles * c) as f64)
     }
