@@ -76,8 +76,16 @@ fn a_config_comes_back_as_it_was_written() {
     write(folder.path(), "diffusion_pytorch_model.bin", bytes("views.pth"));
     assert_eq!(diffusers::open(folder.path()).unwrap().scheduler, Some(scheduler));
     write(folder.path(), "scheduler_config.json", r#"{"_class_name": "PNDMScheduler"}"#);
-    let other = SchedulerConfig::Other { class_name: "PNDMScheduler".into() };
+    let other = SchedulerConfig::Other { class_name: "PNDMScheduler".into(), config: Default::default() };
     assert_eq!(serde_json::to_string(&other).unwrap(), r#"{"_class_name":"PNDMScheduler"}"#);
+    // Python writes infinities as words; other keys stay as they are.
+    let text =
+        r#"{"_class_name":"DPMSolverMultistepScheduler","solver_order":3,"x":-Infinity,"name":"\"NaN"}"#;
+    let kept = SchedulerConfig::from_json(text).unwrap();
+    let expected =
+        r#"{"_class_name":"DPMSolverMultistepScheduler","solver_order":3,"x":null,"name":"\"NaN"}"#;
+    assert_eq!(serde_json::to_string(&kept).unwrap(), expected);
+    assert_eq!(SchedulerConfig::from_json(expected).unwrap(), kept);
     assert_eq!(diffusers::open(folder.path()).unwrap().scheduler, Some(other));
 }
 

@@ -10,7 +10,7 @@ use langevin::sampling::coefficients::PcTable;
 use langevin::sampling::draws::Draws;
 use langevin::sampling::few_step::SolverTable;
 use langevin::sampling::pc::{PcSetting, PcStep, draws_per_step};
-use langevin::sampling::schedulers::{BetaScheduler, Scheduler, ScoreSdeVe};
+use langevin::sampling::schedulers::{BetaScheduler, ScoreSdeVe};
 use langevin::sampling::solver::SolverStep;
 use langevin::score::{ModelScore, NetworkModel};
 use langevin::sde::Ve;
@@ -50,6 +50,13 @@ pub fn network(case: &Case, context: &Context, folder: &str) -> Result<Loaded, S
     Loaded::ready(Box::new(unet), weights, context)
 }
 
+/// A scheduler.
+enum Scheduler {
+    Ddpm(BetaScheduler),
+    Ddim(BetaScheduler),
+    ScoreSdeVe(ScoreSdeVe),
+}
+
 /// The scheduler of a trajectory, and DDIM's eta. Its class follows from what it is given.
 fn scheduler(config: &Json) -> Result<(Scheduler, f64), String> {
     let mut map = config.as_object().ok_or("config.scheduler is not an object")?.clone();
@@ -65,8 +72,13 @@ fn scheduler(config: &Json) -> Result<(Scheduler, f64), String> {
     if let Some(key) = map.keys().find(|key| known.get(key.as_str()).is_none()) {
         return Err(format!("config.scheduler: unknown key {key:?} of a {class}"));
     }
-    map.insert("_class_name".into(), class.into());
-    let scheduler = Scheduler::from_json(&Json::Object(map).to_string()).map_err(problem)?;
+    let config = Json::Object(map);
+    let bad = |e: serde_json::Error| e.to_string();
+    let scheduler = match class {
+        "DDIMScheduler" => Scheduler::Ddim(serde_json::from_value(config).map_err(bad)?),
+        "ScoreSdeVeScheduler" => Scheduler::ScoreSdeVe(serde_json::from_value(config).map_err(bad)?),
+        _ => Scheduler::Ddpm(serde_json::from_value(config).map_err(bad)?),
+    };
     Ok((scheduler, eta.transpose()?.unwrap_or(0.0)))
 }
 
@@ -167,7 +179,7 @@ impl Run<'_> {
         let plan = self.build(&graph, kept, &written, &noise, table.prior_std)?;
         let [states, means] = self.replay(plan, kept, table.rows.len(), &shape)?;
         let timesteps: Vec<f64> = table.rows.iter().map(|row| row.argument).collect();
-        let alphas = chain.alphas_cumprod().map_err(problem)?;
+        let alphas = chain.chain.alphas_cumprod().map_err(problem)?;
         let mut outputs = Outputs::new();
         outputs.insert("out.final", last(&states, |x| (x / 2.0 + 0.5).clamp(0.0, 1.0)));
         outputs.insert("step.x", states);

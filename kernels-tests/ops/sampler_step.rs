@@ -15,6 +15,8 @@ const SHAPES: &[&[usize]] = &[&[1, 1, 1, 1], &[2, 3, 5, 1], &[3, 8, 8, 3], &[2, 
 /// The step in use of the three, and the number of columns.
 const AT: usize = 1;
 const COLUMNS: usize = 8;
+/// Columns of a solver with up to three slots.
+const WIDE: usize = 11;
 
 fn inputs(shape: &[usize], per_step: usize, tensors: u64) -> Vec<Tensor> {
     let mut all: Vec<Tensor> = (0..tensors).map(|seed| Tensor::normal(shape, seed)).collect();
@@ -56,27 +58,40 @@ fn cases() -> Vec<OpCase> {
                 .constants(constants)
                 .integers(&[constants.len()]),
             );
-            let constants: &[usize] = if noise { &[0, 1, 2, 3, 4] } else { &[0, 1, 2, 3] };
-            for clip in [None, Some(0.5_f32)] {
+            let constants: &[usize] = if noise { &[1, 2, 3, 4] } else { &[1, 2, 3] };
+            // One slot; several, of which two are written; several, of which none is.
+            let slots = [(1, [0.0, 9.0]), (3, [2.0, 0.0]), (3, [9.0, 9.0])];
+            let clips = [None, Some(0.5_f32)];
+            for ((count, takes), clip) in slots.into_iter().flat_map(|slots| clips.map(|clip| (slots, clip)))
+            {
+                let stack: Vec<usize> = [count].iter().chain(shape).copied().collect();
+                let mut all = vec![Tensor::normal(&stack, 20)];
+                all.extend(inputs(shape, per_step, 2 + u64::from(noise)));
+                let table_at = all.len() - 2;
+                let wide = Tensor::uniform(&[3 * per_step, WIDE], 0.1, 1.5, 9);
+                all[table_at] = wide;
+                for row in 0..3 * per_step {
+                    all[table_at].data[WIDE * row + 6..WIDE * row + 8].copy_from_slice(&takes);
+                }
                 cases.push(
                     OpCase::several(
-                        format!("solver {shape:?} noise {noise} clip {clip:?}, {per_step} rows"),
-                        inputs(shape, per_step, 3 + u64::from(noise)),
+                        format!("solver {shape:?} noise {noise} clip {clip:?}, {count} slots {takes:?}, {per_step} rows"),
+                        all,
                         move |g, v| {
-                            let columns = SolverColumns { first: 1, noise: 0 };
+                            let columns = SolverColumns { first: 1, noise: 0, slots: 6 };
                             let z = noise.then(|| v[3]);
-                            let (y, k) = solver(g, table(v, per_step), [v[0], v[1], v[2]], z, columns, clip)?;
-                            Ok(vec![y, k])
+                            Ok(vec![solver(g, table(v, per_step), [v[1], v[2]], v[0], z, columns, clip)?])
                         },
                         move |t| {
-                            let (rows, c) = (rows(t, per_step), [1, 2, 3, 4, 5, 6, 0]);
+                            let rows = Rows::new(&t[t.len() - 2], AT, per_step, t[1].data.len());
                             let z = noise.then(|| t[3].clone());
                             let clip = clip.map(f64::from);
-                            reference::solver(&rows, c, clip, [&t[0], &t[1], &t[2]], z.as_ref()).to_vec()
+                            reference::solver(&rows, [1, 0, 6], clip, &t[0], [&t[1], &t[2]], z.as_ref()).to_vec()
                         },
                     )
+                    .mutated(&[0])
                     .constants(constants)
-                    .integers(&[constants.len()]),
+                    .integers(&[constants.len() + 1]),
                 );
             }
         }

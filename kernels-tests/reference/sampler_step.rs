@@ -37,19 +37,32 @@ pub fn langevin(rows: &Rows, scale: usize, batch: bool, [x, score, z]: [&Tensor;
     [y, mean]
 }
 
-/// (y, k) of a few-step solver; `c` holds the columns of kept_x, kept_output, x, output, kept, kept_before, noise.
+/// y of a few-step solver and the slots after it; `first` is the column of kept_x, kept_output, x, output, kept, `slots` that of the two slots
+/// that take k and x, behind which the factors of slots stand.
 pub fn solver(
     rows: &Rows,
-    c: [usize; 7],
+    [first, noise, slots]: [usize; 3],
     clip: Option<f64>,
-    t: [&Tensor; 3],
+    kept: &Tensor,
+    [x, output]: [&Tensor; 2],
     z: Option<&Tensor>,
 ) -> [Tensor; 2] {
-    let [x, output, before] = t;
-    let k = rows.times(c[0], x).plus(&rows.times(c[1], output));
+    let size = x.data.len();
+    let count = kept.data.len() / size;
+    let k = rows.times(first, x).plus(&rows.times(first + 1, output));
     let k = clip.map_or_else(|| k.clone(), |clip| k.map(|v| v.clamp(-clip, clip)));
-    let y = rows.times(c[2], x).plus(&rows.times(c[3], output));
-    let y = y.plus(&rows.times(c[4], &k)).plus(&rows.times(c[5], before));
-    let y = z.map_or_else(|| y.clone(), |z| y.plus(&rows.times(c[6], z)));
-    [y, k]
+    let y = rows.times(first + 2, x).plus(&rows.times(first + 3, output)).plus(&rows.times(first + 4, &k));
+    let slot = |j: usize| Tensor::new(&x.shape, kept.data[j * size..(j + 1) * size].to_vec());
+    let y = (0..count).fold(y, |y, j| y.plus(&rows.times(slots + 2 + j, &slot(j))));
+    let y = z.map_or_else(|| y.clone(), |z| y.plus(&rows.times(noise, z)));
+    let mut kept = kept.clone();
+    for i in 0..size {
+        for (column, value) in [(slots, k.data[i]), (slots + 1, x.data[i])] {
+            let at = rows.of(i, column) as usize;
+            if at < count {
+                kept.data[at * size + i] = value;
+            }
+        }
+    }
+    [y, kept]
 }

@@ -1,5 +1,7 @@
 //! What a folder of diffusers is as a configuration of ours: its images, its SDE, and as much of its network as our keys can say.
 
+use serde_json::{Map, Value};
+
 use super::diffusers::{DdimConfig, DdpmConfig, SchedulerConfig, UNetConfig};
 use super::unet2d;
 use crate::error::{Error, Result};
@@ -59,10 +61,31 @@ impl<'a> From<&'a DdimConfig> for Chain<'a> {
     }
 }
 
+impl<'a> Chain<'a> {
+    /// Of the keys of a scheduler's class; what is missing has the default of most classes of diffusers, and Heun's of Heun.
+    fn of(class_name: &str, keys: &'a Map<String, Value>) -> Self {
+        let ddpm = match class_name {
+            "HeunDiscreteScheduler" => [0.00085, 0.012],
+            _ => [DdpmConfig::default().beta_start, DdpmConfig::default().beta_end],
+        };
+        let number = |key: &str, default: f64| keys.get(key).and_then(Value::as_f64).unwrap_or(default);
+        let text = |key: &str, default: &'a str| keys.get(key).and_then(Value::as_str).unwrap_or(default);
+        Self {
+            n: keys.get("num_train_timesteps").and_then(Value::as_u64).unwrap_or(LABELS as u64) as usize,
+            beta_start: number("beta_start", ddpm[0]),
+            beta_end: number("beta_end", ddpm[1]),
+            schedule: text("beta_schedule", "linear"),
+            trained_betas: keys.get("trained_betas").is_some_and(|betas| !betas.is_null()),
+            rescaled: keys.get("rescale_betas_zero_snr").and_then(Value::as_bool).unwrap_or(false),
+            prediction: text("prediction_type", "epsilon"),
+        }
+    }
+}
+
 /// The configuration of a folder.
 ///
 /// # Errors
-/// [`Error::Invalid`] where the network or the scheduler is none that is computed here.
+/// [`Error::Invalid`] where the network is none that is computed here, or there is no scheduler.
 pub(super) fn adopt(unet: &UNetConfig, scheduler: Option<&SchedulerConfig>) -> Result<Adopted> {
     let mut config = architecture(&unet2d::spec(unet)?);
     let mut no_sde = None;
@@ -80,9 +103,13 @@ pub(super) fn adopt(unet: &UNetConfig, scheduler: Option<&SchedulerConfig>) -> R
         }
         Some(SchedulerConfig::Ddpm(s)) => no_sde = vp(&mut config, &s.into()),
         Some(SchedulerConfig::Ddim(s)) => no_sde = vp(&mut config, &s.into()),
-        Some(SchedulerConfig::Other { class_name }) => {
-            let problem = "computed are DDPMScheduler, DDIMScheduler and ScoreSdeVeScheduler; say its SDE and images by a configuration";
-            return Err(Error::invalid("scheduler", class_name, problem));
+        Some(SchedulerConfig::Other { class_name, config: keys }) => {
+            no_sde = vp(&mut config, &Chain::of(class_name, keys));
+            if !["beta_start", "beta_schedule", "trained_betas"].iter().any(|key| keys.contains_key(*key)) {
+                no_sde = Some(format!(
+                    "its scheduler, {class_name}, names no chain of betas: it is sampled by its own scheduler alone"
+                ));
+            }
         }
         None => {
             let problem =
@@ -179,7 +206,15 @@ mod tests {
             assert!(ddpm(change).no_sde.unwrap().contains(key));
         }
         assert!(adopt(&unet, None).is_err());
-        let other = SchedulerConfig::Other { class_name: "PNDMScheduler".into() };
-        assert!(adopt(&unet, Some(&other)).unwrap_err().to_string().contains("PNDMScheduler"));
+        let other = |text: &str| adopt(&unet, Some(&SchedulerConfig::from_json(text).unwrap())).unwrap();
+        let pndm = other(
+            r#"{"_class_name": "PNDMScheduler", "beta_start": 0.0001, "beta_end": 0.02, "lambda": -Infinity}"#,
+        );
+        assert_eq!((pndm.no_sde, pndm.config.model.beta_max), (None, 20.0));
+        let cosine =
+            other(r#"{"_class_name": "DEISMultistepScheduler", "beta_schedule": "squaredcos_cap_v2"}"#);
+        assert!(cosine.no_sde.unwrap().contains("squaredcos_cap_v2"));
+        let edm = other(r#"{"_class_name": "EDMEulerScheduler", "sigma_min": 0.002}"#);
+        assert!(edm.no_sde.unwrap().contains("EDMEulerScheduler"));
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 #[cfg(feature = "files")]
 use crate::checkpoint::{safetensors, tensors::Tensors, torch};
@@ -143,12 +144,15 @@ pub enum SchedulerConfig {
     /// Predictor-corrector on the variance exploding SDE.
     #[serde(rename = "ScoreSdeVeScheduler")]
     ScoreSdeVe(ScoreSdeVeConfig),
-    /// A scheduler that is not implemented here; the weights can be used all the same.
+    /// Any other: the module `sampling` knows which of them are computed. The weights can be used all the same.
     #[serde(untagged)]
     Other {
         /// Its class.
         #[serde(rename = "_class_name")]
         class_name: String,
+        /// Its keys, as the file has them.
+        #[serde(flatten)]
+        config: Map<String, Value>,
     },
 }
 
@@ -281,8 +285,28 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// A JSON object as a config. A list would be one too for serde, with every key that it does not reach at its default.
 fn object<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    let tree: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
-    serde_json::from_value(tree.into())
+    serde_json::from_value(keys(text)?.into())
+}
+
+/// The keys of a JSON object. Python writes infinities and NaN as words, which JSON has not: they count as no value.
+fn keys(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
+    let mut plain = String::with_capacity(text.len());
+    let (mut in_string, mut escaped) = (false, false);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if !in_string
+            && let Some(word) = ["-Infinity", "Infinity", "NaN"].iter().find(|w| rest.starts_with(**w))
+        {
+            plain += "null";
+            rest = &rest[word.len()..];
+            continue;
+        }
+        in_string ^= c == '"' && !escaped;
+        escaped = in_string && c == '\\' && !escaped;
+        plain.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    serde_json::from_str(&plain)
 }
 
 /// The folder with `config.json`, none where this is no diffusers folder.
@@ -348,7 +372,11 @@ impl SchedulerConfig {
             Some("DDPMScheduler") => Self::Ddpm(object(text)?),
             Some("DDIMScheduler") => Self::Ddim(object(text)?),
             Some("ScoreSdeVeScheduler") => Self::ScoreSdeVe(object(text)?),
-            name => Self::Other { class_name: name.unwrap_or("unknown").into() },
+            name => {
+                let mut config = keys(text)?;
+                config.remove("_class_name");
+                Self::Other { class_name: name.unwrap_or("unknown").into(), config }
+            }
         };
         scheduler.check().map_err(serde::de::Error::custom)?;
         Ok(scheduler)
@@ -362,7 +390,11 @@ impl SchedulerConfig {
             Self::ScoreSdeVe(c) => {
                 (c.num_train_timesteps, [("correct_steps", c.correct_steps, CORRECTOR_STEPS)])
             }
-            Self::Other { .. } => return Ok(()),
+            Self::Other { config, .. } => {
+                let Some(steps) = config.get("num_train_timesteps") else { return Ok(()) };
+                let steps = steps.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                (steps, [("steps_offset", 0, SCHEDULE_STEPS)])
+            }
         };
         if !(1..=SCHEDULE_STEPS).contains(&steps) {
             return Err(format!(

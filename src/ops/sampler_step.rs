@@ -94,35 +94,45 @@ pub fn langevin(
     Ok((results[0], results[1]))
 }
 
-/// Columns of a solver's row, in the order of `SolverRow`.
+/// Columns of a solver's row.
 #[derive(Clone, Copy, Debug)]
 pub struct SolverColumns {
-    /// The first of six: kept_x, kept_output, x, output, kept, kept_before.
+    /// The first of five: kept_x, kept_output, x, output, kept.
     pub first: usize,
     /// The factor of the noise.
     pub noise: usize,
+    /// The slot that takes k, the slot that takes x (none where there is no such slot), and a factor for each slot.
+    pub slots: usize,
 }
 
 /// One row of a few-step solver: `k = kept_x·x + kept_output·output`, clamped to ±`clip`, and
-/// `y = x·x + output·output + kept·k + kept_before·(k of the row before) + noise·z`. Returns (y, k).
+/// `y = x·x + output·output + kept·k + Σ_j before_j·slot_j + noise·z`. Then a slot takes k and another takes x; `slots` is a stack of
+/// states. Returns y.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes differ or the table has no such column.
 pub fn solver(
     graph: &mut Graph,
     table: Table,
-    [x, output, before]: [Value; 3],
+    [x, output]: [Value; 2],
+    slots: Value,
     z: Option<Value>,
     columns: SolverColumns,
     clip: Option<f32>,
-) -> Result<(Value, Value)> {
-    let values: Vec<Value> = [Some(x), Some(output), Some(before), z].into_iter().flatten().collect();
-    check(graph, table, (columns.first + 5).max(columns.noise), &values)?;
-    let inputs: Vec<Value> = values.into_iter().chain([table.rows, table.counter]).collect();
+) -> Result<Value> {
+    let (shape, stack) = (graph.shape(x), graph.shape(slots));
+    let count = stack[0];
+    if stack.elements() != count * shape.elements() {
+        let problem = format!("slots of {stack} for a state of {shape}");
+        return Err(Error::shape(NAME, problem, "give a stack of states"));
+    }
+    let values: Vec<Value> = [Some(x), Some(output), z].into_iter().flatten().collect();
+    let last = (columns.first + 4).max(columns.noise).max(columns.slots + 1 + count);
+    check(graph, table, last, &values)?;
+    let inputs: Vec<Value> = [slots].into_iter().chain(values).chain([table.rows, table.counter]).collect();
     let result = (graph.shape(x).clone(), DType::F32);
-    let op = Solver { per_step: table.per_step, columns, noise: z.is_some(), clip };
-    let results = graph.push(op, &inputs, &[result.clone(), result]);
-    Ok((results[0], results[1]))
+    let op = Solver { per_step: table.per_step, columns, count, noise: z.is_some(), clip };
+    Ok(graph.push(op, &inputs, &[result])[0])
 }
 
 /// A launch over the state, with two results.
@@ -195,6 +205,7 @@ impl Op for Langevin {
 struct Solver {
     per_step: usize,
     columns: SolverColumns,
+    count: usize,
     noise: bool,
     clip: Option<f32>,
 }
@@ -205,10 +216,19 @@ impl Op for Solver {
     }
 
     fn candidates(&self, io: &Io, _: &Capabilities) -> Vec<Candidate> {
-        let SolverColumns { first, noise } = self.columns;
-        let launch = update("sampler_step/solver.wgsl", io, self.per_step)
+        let SolverColumns { first, noise, slots } = self.columns;
+        let elements = io.output(0).elements();
+        let to = [Operand::Input(0), Operand::Output(0)];
+        let launch = by_table("sampler_step/solver.wgsl", io, self.per_step, elements, &to)
             .constants(fields! { NOISE: self.noise, CLIP: self.clip.is_some() })
-            .params(fields! { first, noise, clip: self.clip.unwrap_or(0.0) });
+            .params(
+                fields! { first, noise, slots, count_of_slots: self.count, clip: self.clip.unwrap_or(0.0) },
+            )
+            .flops((5 + 2 * self.count) as f64 * elements as f64);
         vec![Candidate::plain(vec![launch])]
+    }
+
+    fn mutates(&self) -> &[usize] {
+        &[0]
     }
 }

@@ -75,8 +75,11 @@ pub(super) use grid_options;
 /// ```text
 /// output = output_scale · model_output(x, argument) + x_scale · x
 /// k      = kept_x · x + kept_output · output, clamped to ±clip where the table has a clip
-/// x      = x · x + output · output + kept · k + kept_before · (k of the row before) + noise · z
+/// x'     = x · x + output · output + kept · k + Σ_j before_j · slot_j + noise · z
+/// slot[keep_in] = k, slot[keep_x_in] = x
 /// ```
+///
+/// The slots hold predictions and states of earlier rows, for multistep methods and for those that begin again from an earlier state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SolverRow {
     /// t, or timestep / num_train_timesteps.
@@ -100,14 +103,50 @@ pub struct SolverRow {
     pub output: f64,
     /// The factor of this row's k.
     pub kept: f64,
-    /// The factor of the k of the row before; 0 in the first row.
-    pub kept_before: f64,
+    /// The factors of what the slots hold before this row.
+    pub before: [f64; SLOTS],
     /// The factor of the unit normal draw.
     pub noise: f64,
+    /// The slot that takes k.
+    pub keep_in: Option<usize>,
+    /// The slot that takes the x of before this row.
+    pub keep_x_in: Option<usize>,
     /// A z is drawn, also where its factor is 0.
     pub draws: bool,
     /// x after this row is a state of the trajectory; the first stage of Heun's method is not.
     pub ends_step: bool,
+}
+
+/// The most slots of a table.
+pub const SLOTS: usize = 6;
+
+impl SolverRow {
+    /// A row that changes nothing but for x, which becomes 0: for `..`.
+    pub(super) const NOTHING: Self = Self {
+        t: 0.0,
+        argument: 0.0,
+        std: 0.0,
+        output_scale: 1.0,
+        x_scale: 0.0,
+        kept_x: 0.0,
+        kept_output: 0.0,
+        x: 0.0,
+        output: 0.0,
+        kept: 0.0,
+        before: [0.0; SLOTS],
+        noise: 0.0,
+        keep_in: None,
+        keep_x_in: None,
+        draws: false,
+        ends_step: true,
+    };
+}
+
+/// Factors of the slots where the first alone has one.
+pub(super) fn of_slot_0(factor: f64) -> [f64; SLOTS] {
+    let mut before = [0.0; SLOTS];
+    before[0] = factor;
+    before
 }
 
 /// The whole run, in order.
@@ -119,6 +158,8 @@ pub struct SolverTable {
     pub prior_std: f64,
     /// k is clamped to ± this.
     pub clip: Option<f64>,
+    /// How many slots its rows use, at most [`SLOTS`]. They hold 0 before the first row.
+    pub slots: usize,
 }
 
 impl SolverRow {
@@ -130,6 +171,41 @@ impl SolverRow {
 }
 
 impl SolverTable {
+    /// The run in f64 on the CPU, for comparison with other code: `x` is the starting point, `output` gives the raw output of the
+    /// network for a row and x, `draw` a unit normal draw. Gives the state before each row and the result.
+    pub fn run_f64(
+        &self,
+        mut x: Vec<f64>,
+        mut output: impl FnMut(&SolverRow, &[f64]) -> Vec<f64>,
+        mut draw: impl FnMut() -> Vec<f64>,
+    ) -> Vec<Vec<f64>> {
+        let mut slots = vec![vec![0.0; x.len()]; self.slots];
+        let mut states = Vec::with_capacity(self.rows.len() + 1);
+        for r in &self.rows {
+            let raw = output(r, &x);
+            let z = if r.draws { draw() } else { vec![0.0; x.len()] };
+            let clip = self.clip.unwrap_or(f64::INFINITY);
+            let mut new = Vec::with_capacity(x.len());
+            let mut kept = Vec::with_capacity(x.len());
+            for i in 0..x.len() {
+                let output = r.output_scale * raw[i] + r.x_scale * x[i];
+                let k = (r.kept_x * x[i] + r.kept_output * output).clamp(-clip, clip);
+                let before: f64 = slots.iter().zip(r.before).map(|(slot, factor)| factor * slot[i]).sum();
+                new.push(r.x * x[i] + r.output * output + r.kept * k + before + r.noise * z[i]);
+                kept.push(k);
+            }
+            states.push(std::mem::replace(&mut x, new));
+            if let Some(slot) = r.keep_x_in {
+                slots[slot].copy_from_slice(&states[states.len() - 1]);
+            }
+            if let Some(slot) = r.keep_in {
+                slots[slot] = kept;
+            }
+        }
+        states.push(x);
+        states
+    }
+
     /// Fails, with the row, where a coefficient is not finite.
     pub(super) fn checked(self, what: &str) -> Result<Self> {
         for (i, r) in self.rows.iter().enumerate() {
@@ -143,10 +219,9 @@ impl SolverTable {
                 r.x,
                 r.output,
                 r.kept,
-                r.kept_before,
                 r.noise,
             ];
-            if all.iter().any(|v| !v.is_finite()) {
+            if all.iter().chain(&r.before).any(|v| !v.is_finite()) {
                 return Err(Error::invalid(
                     "sampler",
                     what,
@@ -173,6 +248,12 @@ pub(super) struct Node {
 impl Node {
     fn new(t: f64, m: Marginal) -> Self {
         Self { t, mean: m.mean, std: m.std, ratio: m.std / m.mean }
+    }
+
+    /// With α² + σ² = 1 and r = `ratio`.
+    pub(super) fn of_ratio(t: f64, ratio: f64) -> Self {
+        let mean = 1.0 / ratio.hypot(1.0);
+        Self { t, mean, std: ratio * mean, ratio }
     }
 }
 
@@ -265,13 +346,8 @@ pub(super) fn row(sde: &dyn Sde, time: TimeConditioning, s: Node) -> SolverRow {
         x_scale: c.x_scale,
         kept_x: 1.0 / s.mean,
         kept_output: s.std * s.ratio,
-        x: 0.0,
-        output: 0.0,
-        kept: 0.0,
-        kept_before: 0.0,
-        noise: 0.0,
-        draws: false,
-        ends_step: true,
+        keep_in: Some(0),
+        ..SolverRow::NOTHING
     }
 }
 

@@ -19,6 +19,7 @@
 //! ```
 
 pub mod coefficients;
+pub mod dpm;
 pub mod draws;
 pub mod few_step;
 pub mod flow;

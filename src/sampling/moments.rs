@@ -88,28 +88,36 @@ impl SolverTable {
     /// The moments of the result for data `data` and a start with moments `start`, for a table whose output is the
     /// score under `sde`. No clipping.
     pub fn moments(&self, sde: &dyn Sde, data: GaussianData, start: Moments) -> Moments {
-        let mut x = start;
-        // The kept value of the row before: its mean, its variance and its covariance with x.
-        let (mut k, mut covariance) = (Moments { mean: 0.0, variance: 0.0 }, 0.0);
+        // Mean and covariance of x and of what the slots hold.
+        let n = self.slots + 1;
+        let mut mean = vec![0.0; n];
+        let mut covariance = vec![vec![0.0; n]; n];
+        (mean[0], covariance[0][0]) = (start.mean, start.variance);
         for r in &self.rows {
             let (slope, offset) = data.score(sde.marginal_prob(r.t));
             let (kx, k0) = (r.kept_x + r.kept_output * slope, r.kept_output * offset);
-            // x_new = a·x + b·k_before + c + noise.
-            let a = r.x + r.output * slope + r.kept * kx;
-            let c = r.output * offset + r.kept * k0;
-            let b = r.kept_before;
-            let new = Moments {
-                mean: a * x.mean + b * k.mean + c,
-                variance: a * a * x.variance
-                    + 2.0 * a * b * covariance
-                    + b * b * k.variance
-                    + r.noise * r.noise,
-            };
-            covariance = kx * (a * x.variance + b * covariance);
-            k = x.affine(kx, k0, 0.0);
-            x = new;
+            // Each of them as a linear function of all, and a constant.
+            let unit = |of: usize| -> Vec<f64> { (0..n).map(|i| f64::from(u8::from(i == of))).collect() };
+            let mut linear: Vec<Vec<f64>> = (0..n).map(unit).collect();
+            let mut constant = vec![0.0; n];
+            linear[0] = [&[r.x + r.output * slope + r.kept * kx], &r.before[..self.slots]].concat();
+            constant[0] = r.output * offset + r.kept * k0;
+            if let Some(slot) = r.keep_x_in {
+                linear[slot + 1] = unit(0);
+            }
+            if let Some(slot) = r.keep_in {
+                linear[slot + 1] = unit(0).iter().map(|v| kx * v).collect();
+                constant[slot + 1] = k0;
+            }
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let half: Vec<Vec<f64>> =
+                linear.iter().map(|row| covariance.iter().map(|c| dot(row, c)).collect()).collect();
+            covariance =
+                half.iter().map(|row| linear.iter().map(|other| dot(row, other)).collect()).collect();
+            covariance[0][0] += r.noise * r.noise;
+            mean = linear.iter().zip(constant).map(|(row, c)| dot(row, &mean) + c).collect();
         }
-        x
+        Moments { mean: mean[0], variance: covariance[0][0] }
     }
 }
 

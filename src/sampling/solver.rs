@@ -1,7 +1,7 @@
 //! Few-step solvers and diffusers' schedulers: one evaluation and one linear update a row, replayed as one plan.
 
 use super::draws::Draws;
-use super::few_step::SolverTable;
+use super::few_step::{SLOTS, SolverTable};
 use crate::error::Result;
 use crate::graph::{DType, Graph, Shape, Value};
 use crate::ops::elementwise::assign;
@@ -12,15 +12,18 @@ use crate::score::{At, ScoreFn};
 use crate::sde::Conditioning;
 
 /// Columns behind [`At::COLUMNS`].
-const COEFFICIENTS: SolverColumns = SolverColumns { first: At::COLUMNS, noise: At::COLUMNS + 6 };
-const COLUMNS: usize = At::COLUMNS + 7;
+const COEFFICIENTS: SolverColumns =
+    SolverColumns { first: At::COLUMNS, noise: At::COLUMNS + 5, slots: At::COLUMNS + 6 };
+/// Of a table whatever its slots are.
+const COLUMNS: usize = At::COLUMNS + 8 + SLOTS;
 
 /// A traced row and the values to write before a run and to read after it.
 #[derive(Clone, Copy, Debug)]
 pub struct SolverStep {
     /// The state: the starting point before the first row, x after each.
     pub x: Value,
-    /// k of the row before: the prediction of x_0 for a diffusers scheduler, DDIM and DPM-Solver++, clamped where the table clamps.
+    /// What the slots hold, `slots n h w c`. For DDPM, DDIM and DPM-Solver++(2M) there is one, with the prediction of x_0 of the row before,
+    /// clamped where the table clamps.
     pub kept: Value,
     /// Coefficients; fill with [`SolverStep::table_data`], and the counter with 0.
     pub table: Table,
@@ -45,18 +48,18 @@ impl SolverStep {
         mut draws: Draws,
     ) -> Result<Self> {
         let x = graph.state("x", shape.clone(), DType::F32);
-        let before = graph.state("k", shape.clone(), DType::F32);
+        let stack: Vec<usize> = [rows.slots.max(1)].iter().chain(shape.dims()).copied().collect();
+        let slots = graph.state("slots", stack, DType::F32);
         let output = score.score(graph, x, At { table, n: shape[0] })?;
         let z = match rows.rows.iter().any(|r| r.draws) {
             true => Some(draws.normal(graph, Purpose::PREDICTOR, shape)?),
             false => None,
         };
         let clip = rows.clip.map(|c| c as f32);
-        let (y, k) = solver(graph, table, [x, output, before], z, COEFFICIENTS, clip)?;
+        let y = solver(graph, table, [x, output], slots, z, COEFFICIENTS, clip)?;
         assign(graph, x, y)?;
-        assign(graph, before, k)?;
         advance(graph, table.counter)?;
-        Ok(Self { x, kept: before, table })
+        Ok(Self { x, kept: slots, table })
     }
 
     /// The contents of the table.
@@ -65,8 +68,12 @@ impl SolverStep {
         for r in &table.rows {
             let asked =
                 Conditioning { argument: r.argument, score_scale: r.output_scale, x_scale: r.x_scale };
-            let behind = [r.kept_x, r.kept_output, r.x, r.output, r.kept, r.kept_before, r.noise];
-            data.extend(At::row(asked, r.std).iter().chain(&behind).map(|&v| v as f32));
+            // A slot that a table does not have takes nothing.
+            let slot = |slot: Option<usize>| slot.unwrap_or(SLOTS) as f64;
+            let behind = [r.kept_x, r.kept_output, r.x, r.output, r.kept, r.noise];
+            let keeps = [slot(r.keep_in), slot(r.keep_x_in)];
+            let all = At::row(asked, r.std).into_iter().chain(behind).chain(keeps).chain(r.before);
+            data.extend(all.map(|v| v as f32));
         }
         data
     }

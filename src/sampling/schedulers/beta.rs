@@ -1,24 +1,11 @@
-//! The configuration of `DDPMScheduler` and `DDIMScheduler`: βs, ᾱs and the timesteps that a run visits.
+//! `DDPMScheduler` and `DDIMScheduler`: their configuration and the timesteps that a run visits.
 
 use serde::Deserialize;
 
-use crate::sde::linspace;
+use super::chain::{Chain, PredictionType};
+use super::{Class, Schedule, read};
+use crate::sampling::solvers::{SolverOptions, SolverRun};
 use crate::{Error, Result};
-
-/// How the βs run over the training timesteps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// Evenly.
-    Linear,
-    /// Evenly in √β.
-    ScaledLinear,
-    /// The cosine schedule of Nichol and Dhariwal 2021.
-    #[serde(rename = "squaredcos_cap_v2")]
-    SquaredcosCapV2,
-    /// A logistic curve between the ends.
-    Sigmoid,
-}
 
 /// The variance of DDPM's step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -38,18 +25,6 @@ pub enum VarianceType {
     LearnedRange,
 }
 
-/// What the network predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PredictionType {
-    /// The noise.
-    Epsilon,
-    /// x_0.
-    Sample,
-    /// v = √ᾱ ε − √(1−ᾱ) x_0.
-    VPrediction,
-}
-
 /// Which timesteps a run of fewer steps visits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,20 +37,13 @@ pub enum TimestepSpacing {
     Trailing,
 }
 
-/// `DDPMScheduler` and `DDIMScheduler`: a chain of βs. Fields and defaults are diffusers'.
+/// `DDPMScheduler` and `DDIMScheduler`. Fields and defaults are diffusers'.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BetaScheduler {
-    /// The number of timesteps of the chain.
-    pub num_train_timesteps: usize,
-    /// The first β.
-    pub beta_start: f64,
-    /// The last β.
-    pub beta_end: f64,
-    /// What lies between.
-    pub beta_schedule: BetaSchedule,
-    /// The βs themselves, in place of a schedule.
-    pub trained_betas: Option<Vec<f64>>,
+    /// The βs.
+    #[serde(flatten)]
+    pub chain: Chain,
     /// DDPM only.
     pub variance_type: VarianceType,
     /// The prediction of x_0 is clamped.
@@ -90,8 +58,6 @@ pub struct BetaScheduler {
     pub timestep_spacing: TimestepSpacing,
     /// Added to the timesteps of the `leading` spacing.
     pub steps_offset: usize,
-    /// The chain is changed so that its end holds no signal.
-    pub rescale_betas_zero_snr: bool,
     /// DDIM only: the last step goes to ᾱ = 1; else to the first of the chain.
     pub set_alpha_to_one: bool,
 }
@@ -99,11 +65,7 @@ pub struct BetaScheduler {
 impl Default for BetaScheduler {
     fn default() -> Self {
         Self {
-            num_train_timesteps: 1000,
-            beta_start: 1e-4,
-            beta_end: 0.02,
-            beta_schedule: BetaSchedule::Linear,
-            trained_betas: None,
+            chain: Chain::default(),
             variance_type: VarianceType::FixedSmall,
             clip_sample: true,
             clip_sample_range: 1.0,
@@ -111,75 +73,52 @@ impl Default for BetaScheduler {
             thresholding: false,
             timestep_spacing: TimestepSpacing::Leading,
             steps_offset: 0,
-            rescale_betas_zero_snr: false,
             set_alpha_to_one: true,
         }
     }
 }
 
+/// `DDPMScheduler`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Ddpm(BetaScheduler);
+
+/// `DDIMScheduler`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Ddim(BetaScheduler);
+
+pub(super) const DDPM: Class =
+    Class { name: "DDPMScheduler", takes: &["steps"], steps: 1000, read: read::<Ddpm> };
+pub(super) const DDIM: Class =
+    Class { name: "DDIMScheduler", takes: &["steps", "eta"], steps: 50, read: read::<Ddim> };
+
+impl Schedule for Ddpm {
+    fn run(&self, steps: usize, _: &SolverOptions) -> Result<SolverRun> {
+        Ok(SolverRun::Rows { table: self.0.ddpm(steps)?, raw_output: true })
+    }
+
+    /// Its pipeline takes every timestep.
+    fn steps(&self) -> Option<usize> {
+        Some(self.0.chain.num_train_timesteps)
+    }
+}
+
+impl Schedule for Ddim {
+    fn run(&self, steps: usize, options: &SolverOptions) -> Result<SolverRun> {
+        Ok(SolverRun::Rows { table: self.0.ddim(steps, options.eta.unwrap_or(0.0))?, raw_output: true })
+    }
+
+    fn words(&self, options: &SolverOptions) -> String {
+        format!(", eta {}", options.eta.unwrap_or(0.0))
+    }
+}
+
 impl BetaScheduler {
-    /// β of each training timestep. Fails where they do not lie in (0, 1], or are none or too many.
-    pub fn betas(&self) -> Result<Vec<f64>> {
-        let n = self.num_train_timesteps;
-        if n == 0 || n > 1 << 20 {
-            return Err(Error::invalid("num_train_timesteps", n, "a chain has 1 to 1048576 timesteps"));
-        }
-        let (start, end) = (self.beta_start, self.beta_end);
-        let mut betas: Vec<f64> = match (&self.trained_betas, self.beta_schedule) {
-            (Some(betas), _) if betas.len() == n => betas.clone(),
-            (Some(betas), _) => {
-                return Err(Error::invalid(
-                    "trained_betas",
-                    format!("{} values", betas.len()),
-                    format!("num_train_timesteps asks for {n}"),
-                ));
-            }
-            (None, BetaSchedule::Linear) => linspace(start, end, n),
-            (None, BetaSchedule::ScaledLinear) => {
-                linspace(start.sqrt(), end.sqrt(), n).into_iter().map(|b| b * b).collect()
-            }
-            (None, BetaSchedule::SquaredcosCapV2) => {
-                let bar = |i: usize| {
-                    ((i as f64 / n as f64 + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2)
-                };
-                (0..n).map(|i| (1.0 - bar(i + 1) / bar(i)).min(0.999)).collect()
-            }
-            (None, BetaSchedule::Sigmoid) => linspace(-6.0, 6.0, n)
-                .into_iter()
-                .map(|v| start + (end - start) / (1.0 + (-v).exp()))
-                .collect(),
-        };
-        if let Some((i, b)) = betas.iter().enumerate().find(|(_, b)| !(**b > 0.0 && **b < 1.0)) {
-            return Err(Error::invalid("betas", b, format!("β at timestep {i} lies outside (0, 1)")));
-        }
-        if self.rescale_betas_zero_snr {
-            rescale_zero_terminal_snr(&mut betas);
-        }
-        Ok(betas)
-    }
-
-    /// ᾱ of each training timestep.
-    pub fn alphas_cumprod(&self) -> Result<Vec<f64>> {
-        Ok(self.log_alphas_cumprod()?.into_iter().map(f64::exp).collect())
-    }
-
-    /// ln ᾱ, from which 1 − ᾱ comes without cancellation.
-    pub(super) fn log_alphas_cumprod(&self) -> Result<Vec<f64>> {
-        let mut sum = 0.0;
-        Ok(self
-            .betas()?
-            .into_iter()
-            .map(|b| {
-                sum += (-b).ln_1p();
-                sum
-            })
-            .collect())
-    }
-
     /// The timesteps that `steps` steps visit, descending. Fails where there are more steps than timesteps, or an
     /// offset leads out of the chain.
     pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
-        let n = self.num_train_timesteps;
+        let n = self.chain.num_train_timesteps;
         if steps == 0 || steps > n {
             return Err(Error::invalid("steps", steps, format!("this scheduler takes 1 to {n} steps")));
         }
@@ -211,25 +150,6 @@ impl BetaScheduler {
     }
 }
 
-/// Algorithm 1 of Lin et al. 2024: √ᾱ is shifted and scaled so that it ends at 0 and begins where it did.
-fn rescale_zero_terminal_snr(betas: &mut [f64]) {
-    let mut product = 1.0;
-    let roots: Vec<f64> = betas
-        .iter()
-        .map(|b| {
-            product *= 1.0 - b;
-            f64::sqrt(product)
-        })
-        .collect();
-    let (Some(&first), Some(&last)) = (roots.first(), roots.last()) else { return };
-    let mut before = 1.0;
-    for (b, root) in betas.iter_mut().zip(roots) {
-        let bar = ((root - last) * first / (first - last)).powi(2);
-        *b = 1.0 - bar / before;
-        before = bar;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,23 +168,5 @@ mod tests {
         assert_eq!(with(TimestepSpacing::Trailing, 0).timesteps(4).unwrap(), [999, 749, 499, 249]);
         assert_eq!(with(TimestepSpacing::Linspace, 0).timesteps(3).unwrap(), [999, 500, 0]);
         assert!(leading.timesteps(0).is_err() && leading.timesteps(1001).is_err());
-    }
-
-    #[test]
-    fn schedules() {
-        let ends = |beta_schedule| {
-            let betas = BetaScheduler { beta_schedule, ..Default::default() }.betas().unwrap();
-            (betas[0], betas[500], betas[999])
-        };
-        assert!((ends(BetaSchedule::ScaledLinear).1.sqrt() - 0.075_776_4).abs() < 1e-6);
-        assert!((ends(BetaSchedule::Sigmoid).0 - (1e-4 + 0.0199 / (1.0 + 6f64.exp()))).abs() < 1e-12);
-        assert_eq!(ends(BetaSchedule::SquaredcosCapV2).2, 0.999);
-        let config = BetaScheduler {
-            num_train_timesteps: 2,
-            trained_betas: Some(vec![0.1, 0.5]),
-            ..Default::default()
-        };
-        assert_eq!(config.betas().unwrap(), [0.1, 0.5]);
-        assert!(BetaScheduler { num_train_timesteps: 3, ..config }.betas().is_err());
     }
 }

@@ -1,13 +1,14 @@
 //! The updates of DDPM and DDIM on a chain of βs, as rows.
 
-use super::beta::{BetaScheduler, PredictionType, VarianceType};
+use super::beta::{BetaScheduler, VarianceType};
+use super::chain::PredictionType;
 use crate::sampling::few_step::{SolverRow, SolverTable};
 use crate::{Error, Result};
 
 impl BetaScheduler {
     /// DDPM's ancestral sampling in `steps` steps. The output in the rows is the raw prediction.
     pub fn ddpm(&self, steps: usize) -> Result<SolverTable> {
-        let chain = Chain::new(self)?;
+        let chain = Levels::new(self)?;
         let timesteps = self.timesteps(steps)?;
         let rows = timesteps.iter().enumerate().map(|(i, &t)| {
             let (now, to) = (chain.at(t), timesteps.get(i + 1).map_or(Level::CLEAN, |&p| chain.at(p)));
@@ -36,7 +37,7 @@ impl BetaScheduler {
             })
         });
         let rows = rows.collect::<Result<_>>()?;
-        SolverTable { rows, prior_std: 1.0, clip: self.clip() }.checked("ddpm")
+        SolverTable { rows, prior_std: 1.0, clip: self.clip(), slots: 1 }.checked("ddpm")
     }
 
     /// DDIM in `steps` steps with `eta` in 0 ..= 1. The output in the rows is the raw prediction.
@@ -44,9 +45,9 @@ impl BetaScheduler {
         if !(0.0..=1.0).contains(&eta) {
             return Err(Error::invalid("eta", eta, "DDIM's eta lies between 0, no noise, and 1, ancestral"));
         }
-        let chain = Chain::new(self)?;
+        let chain = Levels::new(self)?;
         let last = if self.set_alpha_to_one { Level::CLEAN } else { chain.at(0) };
-        let stride = self.num_train_timesteps / steps.max(1);
+        let stride = self.chain.num_train_timesteps / steps.max(1);
         let rows = self.timesteps(steps)?.into_iter().map(|t| {
             // Not the next entry of the list but one stride down, as diffusers has it.
             let (now, to) = (chain.at(t), t.checked_sub(stride).map_or(last, |p| chain.at(p)));
@@ -68,7 +69,7 @@ impl BetaScheduler {
                 ..self.row(t, now)
             }
         });
-        SolverTable { rows: rows.collect(), prior_std: 1.0, clip: self.clip() }.checked("ddim")
+        SolverTable { rows: rows.collect(), prior_std: 1.0, clip: self.clip(), slots: 1 }.checked("ddim")
     }
 
     fn clip(&self) -> Option<f64> {
@@ -84,20 +85,13 @@ impl BetaScheduler {
             PredictionType::VPrediction => (signal, -noise),
         };
         SolverRow {
-            t: timestep as f64 / self.num_train_timesteps as f64,
+            t: timestep as f64 / self.chain.num_train_timesteps as f64,
             argument: timestep as f64,
             std: noise,
-            output_scale: 1.0,
-            x_scale: 0.0,
             kept_x,
             kept_output,
-            x: 0.0,
-            output: 0.0,
-            kept: 0.0,
-            kept_before: 0.0,
-            noise: 0.0,
-            draws: false,
-            ends_step: true,
+            keep_in: Some(0),
+            ..SolverRow::NOTHING
         }
     }
 }
@@ -114,9 +108,9 @@ impl Level {
     const CLEAN: Self = Self { log: 0.0, signal: 1.0, noise: 0.0 };
 }
 
-struct Chain(Vec<f64>);
+struct Levels(Vec<f64>);
 
-impl Chain {
+impl Levels {
     fn new(config: &BetaScheduler) -> Result<Self> {
         if config.thresholding {
             return Err(Error::invalid(
@@ -128,7 +122,7 @@ impl Chain {
         if !(config.clip_sample_range > 0.0 && config.clip_sample_range.is_finite()) {
             return Err(Error::invalid("clip_sample_range", config.clip_sample_range, "it is above 0"));
         }
-        Ok(Self(config.log_alphas_cumprod()?))
+        Ok(Self(config.chain.log_alphas_cumprod()?))
     }
 
     fn at(&self, timestep: usize) -> Level {
@@ -141,11 +135,12 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::super::beta::TimestepSpacing;
+    use super::super::chain::Chain;
     use super::*;
 
     /// What a row makes of x, with the prediction that is right for x_0 and ε.
     fn apply(config: &BetaScheduler, row: &SolverRow, x0: f64, epsilon: f64) -> (f64, f64) {
-        let bar = config.alphas_cumprod().unwrap()[row.argument as usize];
+        let bar = config.chain.alphas_cumprod().unwrap()[row.argument as usize];
         let (signal, noise) = (bar.sqrt(), (1.0 - bar).sqrt());
         let x = signal * x0 + noise * epsilon;
         let output = match config.prediction_type {
@@ -162,7 +157,7 @@ mod tests {
         for prediction_type in [PredictionType::Epsilon, PredictionType::Sample, PredictionType::VPrediction]
         {
             let config = BetaScheduler { prediction_type, ..Default::default() };
-            let bars = config.alphas_cumprod().unwrap();
+            let bars = config.chain.alphas_cumprod().unwrap();
             for row in config.ddim(20, 0.0).unwrap().rows {
                 let (k, x) = apply(&config, &row, 0.4, -1.3);
                 let to = (row.argument as usize).checked_sub(50).map_or(1.0, |t| bars[t]);
@@ -194,7 +189,7 @@ mod tests {
     #[test]
     fn large_variance_is_beta() {
         let config = BetaScheduler { variance_type: VarianceType::FixedLarge, ..Default::default() };
-        let betas = config.betas().unwrap();
+        let betas = config.chain.betas().unwrap();
         for row in &config.ddpm(1000).unwrap().rows[..999] {
             assert!((row.noise.powi(2) / betas[row.argument as usize] - 1.0).abs() < 1e-9);
         }
@@ -203,12 +198,12 @@ mod tests {
     #[test]
     fn zero_terminal_snr() {
         let config = BetaScheduler {
-            rescale_betas_zero_snr: true,
+            chain: Chain { rescale_betas_zero_snr: true, ..Chain::default() },
             timestep_spacing: TimestepSpacing::Trailing,
             prediction_type: PredictionType::VPrediction,
             ..Default::default()
         };
-        let bars = config.alphas_cumprod().unwrap();
+        let bars = config.chain.alphas_cumprod().unwrap();
         assert!(bars[999] == 0.0 && (bars[0] - 0.9999).abs() < 1e-12);
         assert!(config.ddpm(10).is_ok() && config.ddim(10, 0.0).is_ok());
         // ε tells nothing about x_0 where there is no signal.

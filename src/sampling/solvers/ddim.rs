@@ -72,7 +72,8 @@ impl Ddim {
         check_clip(self.clip)?;
         let nodes = self.grid.nodes(sde, time)?;
         let rows = nodes.windows(2).map(|pair| update(row(sde, time, pair[0]), pair[0], pair[1], self.eta));
-        SolverTable { rows: rows.collect(), prior_std: sde.prior_std(), clip: self.clip }.checked(ENTRY.name)
+        SolverTable { rows: rows.collect(), prior_std: sde.prior_std(), clip: self.clip, slots: 1 }
+            .checked(ENTRY.name)
     }
 }
 

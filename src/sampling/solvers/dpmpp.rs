@@ -2,8 +2,9 @@
 
 use super::{Entry, Problem, Solver, SolverOptions, SolverRun, steps_of};
 use crate::error::Result;
+use crate::sampling::dpm::of_data;
 use crate::sampling::few_step::{
-    Grid, Node, STEPS, SolverRow, SolverTable, check_clip, check_eta, grid_options, row,
+    Grid, Node, STEPS, SolverRow, SolverTable, check_clip, check_eta, grid_options, of_slot_0, row,
 };
 use crate::sde::{Sde, TimeConditioning};
 
@@ -80,21 +81,21 @@ impl DpmSolverPp {
             let r = before.replace(h).map(|last| last / h);
             update(row(sde, time, s), s, t, r, self.eta)
         });
-        SolverTable { rows: rows.collect(), prior_std: sde.prior_std(), clip: self.clip }.checked(ENTRY.name)
+        SolverTable { rows: rows.collect(), prior_std: sde.prior_std(), clip: self.clip, slots: 1 }
+            .checked(ENTRY.name)
     }
 }
 
-/// x_t = (σ_t/σ_s) e^{−ηh} x + α_t (1 − e^{−(1+η)h}) D + σ_t √(1 − e^{−2ηh}) z with D = x̂_0 + (x̂_0 − x̂_0 before)/(2r), where
-/// r = h before / h and e^{−h} = r_t/r_s. `keeps` keeps x̂_0.
+/// The step of [`of_data`] with D in place of x̂_0, where D = x̂_0 + (x̂_0 − x̂_0 before)/(2r) and r = h before / h.
+/// `keeps` keeps x̂_0.
 fn update(keeps: SolverRow, s: Node, t: Node, r: Option<f64>, eta: f64) -> SolverRow {
-    let shrink = t.ratio / s.ratio;
-    let gain = t.mean * (1.0 - shrink.powf(1.0 + eta));
+    let [x, gain, noise] = of_data(s, t, eta);
     let half = r.map_or(0.0, |r| if r > 0.0 { 0.5 / r } else { 0.0 });
     SolverRow {
-        x: t.std / s.std * shrink.powf(eta),
+        x,
         kept: gain * (1.0 + half),
-        kept_before: -gain * half,
-        noise: t.std * (1.0 - shrink.powf(2.0 * eta)).sqrt(),
+        before: of_slot_0(-gain * half),
+        noise,
         draws: eta > 0.0,
         ..keeps
     }

@@ -2,7 +2,7 @@
 
 use super::{Entry, Problem, Solver, SolverOptions, SolverRun, steps_of};
 use crate::error::Result;
-use crate::sampling::few_step::{Grid, Node, STEPS, SolverRow, SolverTable, grid_options, row};
+use crate::sampling::few_step::{Grid, Node, STEPS, SolverRow, SolverTable, grid_options, of_slot_0, row};
 use crate::sde::{Sde, TimeConditioning};
 
 /// In the list of solvers.
@@ -49,7 +49,7 @@ impl Heun {
             }
         }
         // k is the score, which no range holds.
-        SolverTable { rows, prior_std: sde.prior_std(), clip: None }.checked(ENTRY.name)
+        SolverTable { rows, prior_std: sde.prior_std(), clip: None, slots: 1 }.checked(ENTRY.name)
     }
 }
 
@@ -73,7 +73,7 @@ fn second(at: SolverRow, s: Node, t: Node) -> SolverRow {
         kept_output: 1.0,
         x: 1.0,
         output: -half * t.std,
-        kept_before: half * s.std,
+        before: of_slot_0(half * s.std),
         ..at
     }
 }
