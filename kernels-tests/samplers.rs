@@ -1,22 +1,25 @@
 //! Samplers without a network: on Gaussian data the score is linear in x, and so the moments of every sampler's result are
 //! known exactly from a recursion in f64.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use langevin::Result;
 use langevin::graph::{Choice, Graph, Resources, Value};
-use langevin::likelihood::likelihood;
+use langevin::likelihood::{likelihood, likelihood_async};
 use langevin::ops::broadcast::{add_images, combine_images, scale_images};
 use langevin::ops::elementwise::{combine, mul};
 use langevin::ops::lookup::{Table, column};
 use langevin::ops::reciprocal::reciprocal;
 use langevin::ops::sampler_step::Norm;
 use langevin::sampling::coefficients::{Corrector, PcOptions, PcTable, Predictor};
-use langevin::sampling::flow::{FlowOptions, decode};
+use langevin::sampling::flow::{FlowOptions, decode, decode_async};
 use langevin::sampling::moments::{GaussianData, Moments};
 
 use langevin::sampling::ode::OdeDraft;
-use langevin::sampling::prior::{Probe, prior, probe};
+use langevin::sampling::prior::{Probe, prior, prior_async, probe, probe_async};
 use langevin::sampling::run::{ImageSeed, Method, SamplerDraft};
 use langevin::sampling::runge_kutta::{Tableau, Tolerance};
 use langevin::sampling::solvers::{BOSH3, Ddim, DpmSolverPp, Heun, RK45, TSIT5};
@@ -275,6 +278,51 @@ fn an_image_by_the_ode_does_not_depend_on_its_batch() {
         let largest = batch.iter().map(|v| v.abs()).fold(0.0, f32::max);
         assert!(worst < 1e-3 * largest, "{}: {worst} of {largest}", sde.name());
     }
+}
+
+/// Runs `work` as a program's own executor does, which blocks no thread of the library.
+fn awaited<T>(work: impl Future<Output = T>) -> T {
+    struct Wakes(std::thread::Thread);
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Wakes(std::thread::current())));
+    let mut work = pin!(work);
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// What a program awaits has the bits of what one waits for.
+#[test]
+fn the_flow_and_the_likelihood_can_be_awaited() {
+    let Some(gpu) = harness::device() else { return };
+    let (hwc, shape) = ([4, 4, 1], [2, 4, 4, 1]);
+    let sde = &sdes(1000)[1];
+    let images: Vec<ImageSeed> = (0..2).map(|image| ImageSeed { seed: 9, image }).collect();
+    let score = FlowScore { variance: [0.25, 0.0, 0.75] };
+    let draft = OdeDraft::new(gpu, &score, shape, true, Choice::Written).unwrap();
+    let tolerance = Tolerance::new(1e-3, 1e-3).unwrap();
+    let options = FlowOptions { t_eps: 1e-3, tolerance, norm: Norm::Image, method: &RK45 };
+    let time = TimeConditioning::Continuous;
+    let eps = awaited(probe_async(gpu, &images, hwc, Probe::Rademacher, 0)).unwrap();
+    assert_eq!(eps, probe(gpu, &images, hwc, Probe::Rademacher, 0).unwrap());
+    let z = awaited(prior_async(gpu, &images, hwc, 1.0)).unwrap();
+    assert_eq!(z, prior(gpu, &images, hwc, 1.0).unwrap());
+    let mut ode = awaited(draft.build_async(gpu, Resources::new(), sde, time)).unwrap();
+    ode.set_probe(&eps).unwrap();
+    let x = awaited(decode_async(&mut ode, &z, options, true, |_| true)).unwrap().unwrap();
+    assert_eq!(x, decode(&mut ode, &z, options, true, &mut |_| true).unwrap().unwrap());
+    ode.set(&x.x).unwrap();
+    let bits = awaited(likelihood_async(&mut ode, options, true, |_| true)).unwrap().unwrap();
+    ode.set(&x.x).unwrap();
+    assert_eq!(bits, likelihood(&mut ode, options, true, &mut |_| true).unwrap().unwrap());
+    assert!(awaited(decode_async(&mut ode, &z, options, true, |_| false)).unwrap().is_none());
 }
 
 /// The flow of data N(0, s²) is known: x scales with the standard deviation of x_t. Every adaptive method follows it, those with

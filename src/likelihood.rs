@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::sampling::flow::{FlowOptions, Toward, integrate};
+use crate::gpu::blocking;
+use crate::sampling::flow::{FlowOptions, Toward, integrate_async};
 use crate::sampling::ode::Ode;
 use crate::sde::Sde;
 
@@ -42,30 +43,45 @@ pub fn offset(centered: bool) -> f64 {
 ///
 /// # Errors
 /// [`Error::Invalid`] when no step meets the tolerance or the ODE was drafted without a probe; [`Error::NonFinite`].
-pub fn likelihood(
+pub async fn likelihood_async(
     ode: &mut Ode,
     options: FlowOptions,
     centered: bool,
-    proceed: &mut dyn FnMut(f64) -> bool,
+    mut proceed: impl FnMut(f64) -> bool,
 ) -> Result<Option<Likelihood>> {
-    let Some(nfe) = integrate(ode, Toward::Noise, options, &mut |t, _| Ok(proceed(t)))? else {
+    let watch = async |t: f64, _: &Ode| Ok(proceed(t));
+    let Some(nfe) = integrate_async(ode, Toward::Noise, options, watch).await? else {
         return Ok(None);
     };
     let sde = Arc::clone(ode.sde());
-    let result = read(ode, sde.as_ref(), centered, nfe)?;
+    let result = read_async(ode, sde.as_ref(), centered, nfe).await?;
     match result.bits_per_dim.iter().all(|bits| bits.is_finite()) {
         true => Ok(Some(result)),
         false => Err(Error::NonFinite { tensor: "bits per dimension".into(), step: nfe as u64 }),
     }
 }
 
+/// [`likelihood_async`], blocking the thread.
+///
+/// # Errors
+/// As [`likelihood_async`].
+pub fn likelihood(
+    ode: &mut Ode,
+    options: FlowOptions,
+    centered: bool,
+    proceed: &mut dyn FnMut(f64) -> bool,
+) -> Result<Option<Likelihood>> {
+    blocking(likelihood_async(ode, options, centered, proceed))
+}
+
 /// What the state at t = 1 says.
-fn read(ode: &Ode, sde: &dyn Sde, centered: bool, nfe: usize) -> Result<Likelihood> {
-    let z = ode.get()?;
+async fn read_async(ode: &Ode, sde: &dyn Sde, centered: bool, nfe: usize) -> Result<Likelihood> {
+    let z = ode.get_async().await?;
     let n = ode.shape()[0];
     let d = ode.shape().elements() / n;
     let delta_logp: Vec<f64> = ode
-        .log_density_change()?
+        .log_density_change_async()
+        .await?
         .ok_or_else(|| Error::invalid("ode", "without a probe", "draft it for likelihood"))?
         .into_iter()
         .map(f64::from)

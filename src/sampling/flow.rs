@@ -3,8 +3,9 @@
 
 use super::coefficients::ode_denoise;
 use super::ode::Ode;
-use super::runge_kutta::{Tableau, Tolerance, solve};
+use super::runge_kutta::{Tableau, Tolerance, solve_async};
 use crate::error::{Error, Result};
+use crate::gpu::blocking;
 use crate::ops::sampler_step::Norm;
 
 /// Where a flow is told to end near the data, and how exact it is.
@@ -43,11 +44,11 @@ pub enum Toward {
 ///
 /// # Errors
 /// [`Error::Invalid`] when no step meets the tolerance; what `watch` and the device report.
-pub fn integrate(
+pub async fn integrate_async(
     ode: &mut Ode,
     toward: Toward,
     options: FlowOptions,
-    watch: &mut dyn FnMut(f64, &Ode) -> Result<bool>,
+    mut watch: impl AsyncFnMut(f64, &Ode) -> Result<bool>,
 ) -> Result<Option<usize>> {
     let mut stopped = false;
     let (from, to) = match toward {
@@ -55,13 +56,14 @@ pub fn integrate(
         Toward::Noise => (options.t_eps, 1.0),
     };
     ode.set_norm(options.norm);
-    let report = solve(ode, options.method, from, to, options.tolerance, |t, ode| {
-        stopped = !watch(t, ode)?;
+    let observe = async |t: f64, ode: &Ode| {
+        stopped = !watch(t, ode).await?;
         match stopped {
             true => Err(Error::invalid("the ODE", format!("t = {t}"), "it was told to stop here")),
             false => Ok(()),
         }
-    });
+    };
+    let report = solve_async(ode, options.method, from, to, options.tolerance, observe).await;
     if stopped {
         return Ok(None);
     }
@@ -72,27 +74,70 @@ pub fn integrate(
     Ok(Some(nfe))
 }
 
+/// [`integrate_async`], blocking the thread.
+///
+/// # Errors
+/// As [`integrate_async`].
+pub fn integrate(
+    ode: &mut Ode,
+    toward: Toward,
+    options: FlowOptions,
+    watch: &mut dyn FnMut(f64, &Ode) -> Result<bool>,
+) -> Result<Option<usize>> {
+    blocking(integrate_async(ode, toward, options, async |t, ode: &Ode| watch(t, ode)))
+}
+
 /// The latents of a whole batch of images, `n h w c`, scaled as the model takes them. `progress` is told t, which rises to 1.
 ///
 /// # Errors
-/// As [`integrate`]; [`Error::Shape`] when `x` is no whole batch, [`Error::NonFinite`].
+/// As [`integrate_async`]; [`Error::Shape`] when `x` is no whole batch, [`Error::NonFinite`].
+pub async fn encode_async(
+    ode: &mut Ode,
+    x: &[f32],
+    options: FlowOptions,
+    mut progress: impl FnMut(f64) -> bool,
+) -> Result<Option<Flowed>> {
+    ode.set(x)?;
+    let nfe = integrate_async(ode, Toward::Noise, options, async |t, _: &Ode| Ok(progress(t))).await?;
+    let Some(nfe) = nfe else { return Ok(None) };
+    finite(ode.get_async().await?, nfe, "the latent").map(Some)
+}
+
+/// [`encode_async`], blocking the thread.
+///
+/// # Errors
+/// As [`encode_async`].
 pub fn encode(
     ode: &mut Ode,
     x: &[f32],
     options: FlowOptions,
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Option<Flowed>> {
-    ode.set(x)?;
-    let nfe = integrate(ode, Toward::Noise, options, &mut |t, _| Ok(progress(t)))?;
-    let Some(nfe) = nfe else { return Ok(None) };
-    finite(ode.get()?, nfe, "the latent").map(Some)
+    blocking(encode_async(ode, x, options, progress))
 }
 
 /// The images of a whole batch of latents, `n h w c`, scaled as the model gives them; with `denoise` the mean of one step of reverse
 /// diffusion behind the end, one more evaluation. `progress` is told t, which falls from 1.
 ///
 /// # Errors
-/// As [`encode`].
+/// As [`encode_async`].
+pub async fn decode_async(
+    ode: &mut Ode,
+    z: &[f32],
+    options: FlowOptions,
+    denoise: bool,
+    mut progress: impl FnMut(f64) -> bool,
+) -> Result<Option<Flowed>> {
+    ode.set(z)?;
+    let nfe = integrate_async(ode, Toward::Data, options, async |t, _: &Ode| Ok(progress(t))).await?;
+    let Some(nfe) = nfe else { return Ok(None) };
+    end_async(ode, options.t_eps, denoise, nfe).await.map(Some)
+}
+
+/// [`decode_async`], blocking the thread.
+///
+/// # Errors
+/// As [`decode_async`].
 pub fn decode(
     ode: &mut Ode,
     z: &[f32],
@@ -100,19 +145,27 @@ pub fn decode(
     denoise: bool,
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Option<Flowed>> {
-    ode.set(z)?;
-    let nfe = integrate(ode, Toward::Data, options, &mut |t, _| Ok(progress(t)))?;
-    let Some(nfe) = nfe else { return Ok(None) };
-    end(ode, options.t_eps, denoise, nfe).map(Some)
+    blocking(decode_async(ode, z, options, denoise, progress))
 }
 
 /// The state as an image, after a last step of denoising where that is asked for.
-pub fn end(ode: &mut Ode, t_eps: f64, denoise: bool, nfe: usize) -> Result<Flowed> {
+///
+/// # Errors
+/// [`Error::NonFinite`]; what the device reports.
+pub async fn end_async(ode: &mut Ode, t_eps: f64, denoise: bool, nfe: usize) -> Result<Flowed> {
     if !denoise {
-        return finite(ode.get()?, nfe, "the sample");
+        return finite(ode.get_async().await?, nfe, "the sample");
     }
     let row = ode_denoise(ode.sde().as_ref(), ode.time(), t_eps)?;
-    finite(ode.denoise(&row)?, nfe + 1, "the sample")
+    finite(ode.denoise_async(&row).await?, nfe + 1, "the sample")
+}
+
+/// [`end_async`], blocking the thread.
+///
+/// # Errors
+/// As [`end_async`].
+pub fn end(ode: &mut Ode, t_eps: f64, denoise: bool, nfe: usize) -> Result<Flowed> {
+    blocking(end_async(ode, t_eps, denoise, nfe))
 }
 
 fn finite(x: Vec<f32>, nfe: usize, tensor: &str) -> Result<Flowed> {

@@ -11,7 +11,7 @@ use super::coefficients::PcRow;
 use super::runge_kutta::{OdeState, StartNorms, Step, Tableau, Tolerance};
 use super::solvers::ode::RK45;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, blocking};
 use crate::graph::{
     Choice, DType, Draft, DraftOptions, Drafts, Graph, Memory, Plan, Resources, Shape, Value,
 };
@@ -211,16 +211,16 @@ impl OdeDraft {
     /// Allocates and compiles; `resources` holds the weights.
     ///
     /// # Errors
-    /// What [`Draft::build`] says.
-    pub fn build(
+    /// What [`Draft::build_async`] says.
+    pub async fn build_async(
         &self,
         gpu: &Gpu,
         resources: Resources,
         sde: &Arc<dyn Sde>,
         time: TimeConditioning,
     ) -> Result<Ode> {
-        let stages = self.stages.build(gpu, resources)?;
-        let side = |side: &Side| -> Result<Plan> {
+        let stages = self.stages.build_async(gpu, resources).await?;
+        let side = async |side: &Side| -> Result<Plan> {
             let mut shared = Resources::new();
             for (own, main) in side.states.iter().zip(&self.states) {
                 shared = shared
@@ -228,14 +228,14 @@ impl OdeDraft {
                     .bind(own.new, stages.binding(main.new)?)
                     .bind(own.slopes, stages.binding(main.slopes)?);
             }
-            side.draft.build(gpu, shared)
+            side.draft.build_async(gpu, shared).await
         };
         Ok(Ode {
             sde: Arc::clone(sde),
             time,
-            start: (side(&self.start)?, self.start.table, self.start.sums.clone()),
-            error: (side(&self.error)?, self.error.table, self.error.sums.clone()),
-            accept: (side(&self.accept)?, self.accept.table),
+            start: (side(&self.start).await?, self.start.table, self.start.sums.clone()),
+            error: (side(&self.error).await?, self.error.table, self.error.sums.clone()),
+            accept: (side(&self.accept).await?, self.accept.table),
             stages,
             table: self.table,
             states: self.states.clone(),
@@ -244,6 +244,20 @@ impl OdeDraft {
             slopes: self.slopes,
             norm: Norm::default(),
         })
+    }
+
+    /// [`OdeDraft::build_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`OdeDraft::build_async`].
+    pub fn build(
+        &self,
+        gpu: &Gpu,
+        resources: Resources,
+        sde: &Arc<dyn Sde>,
+        time: TimeConditioning,
+    ) -> Result<Ode> {
+        blocking(self.build_async(gpu, resources, sde, time))
     }
 }
 
@@ -299,24 +313,60 @@ impl Ode {
     }
 
     /// The state.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub async fn get_async(&self) -> Result<Vec<f32>> {
+        self.stages.read_async(self.states[0].now).await
+    }
+
+    /// [`Ode::get_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Ode::get_async`].
     pub fn get(&self) -> Result<Vec<f32>> {
-        self.stages.read(self.states[0].now)
+        blocking(self.get_async())
     }
 
     /// The change of log-density of each image, where there is a probe.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub async fn log_density_change_async(&self) -> Result<Option<Vec<f32>>> {
+        match self.states.get(1) {
+            Some(logp) => self.stages.read_async(logp.now).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// [`Ode::log_density_change_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Ode::log_density_change_async`].
     pub fn log_density_change(&self) -> Result<Option<Vec<f32>>> {
-        self.states.get(1).map(|s| self.stages.read(s.now)).transpose()
+        blocking(self.log_density_change_async())
     }
 
     /// The drift at (`t`, the state) and, with a probe, its estimated divergence per image: the first slopes. One evaluation.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub async fn drift_async(&mut self, t: f64) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        self.run_async(&[vec![self.row(t, 0.0, 0, &[]); self.shape[0]]]).await?;
+        let mut slope = self.stages.read_async(self.states[0].slopes).await?;
+        slope.truncate(self.shape.elements());
+        let Some(logp) = self.states.get(1) else { return Ok((slope, None)) };
+        let mut divergence = self.stages.read_async(logp.slopes).await?;
+        divergence.truncate(self.shape[0]);
+        Ok((slope, Some(divergence)))
+    }
+
+    /// [`Ode::drift_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Ode::drift_async`].
     pub fn drift(&mut self, t: f64) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-        self.run(&[vec![self.row(t, 0.0, 0, &[]); self.shape[0]]])?;
-        let first = |plan: &Plan, s: &Integrated, size: usize| -> Result<Vec<f32>> {
-            Ok(plan.read(s.slopes)?[..size].to_vec())
-        };
-        let slope = first(&self.stages, &self.states[0], self.shape.elements())?;
-        let divergence = self.states.get(1).map(|s| first(&self.stages, s, self.shape[0])).transpose()?;
-        Ok((slope, divergence))
+        blocking(self.drift_async(t))
     }
 
     /// The state denoised by `row` (of [`ode_denoise`](super::coefficients::ode_denoise)): the mean of one reverse-diffusion step.
@@ -324,20 +374,24 @@ impl Ode {
     ///
     /// # Errors
     /// What the device reports.
-    pub fn denoise(&mut self, row: &PcRow) -> Result<Vec<f32>> {
+    pub async fn denoise_async(&mut self, row: &PcRow) -> Result<Vec<f32>> {
         // With a drift of 0·x + 1·score the first slope is the score itself.
         let mut stage = self.row(row.t, 0.0, 0, &[]);
         stage[DRIFT] = 0.0;
         stage[DRIFT + 1] = 1.0;
-        self.run(&[vec![stage; self.shape[0]]])?;
-        let score = self.stages.read(self.states[0].slopes)?;
+        self.run_async(&[vec![stage; self.shape[0]]]).await?;
+        let score = self.stages.read_async(self.states[0].slopes).await?;
         let (a, b) = (row.predictor.x, row.predictor.score);
-        Ok(self
-            .get()?
-            .iter()
-            .zip(score)
-            .map(|(&x, s)| (a * f64::from(x) + b * f64::from(s)) as f32)
-            .collect())
+        let x = self.get_async().await?;
+        Ok(x.iter().zip(score).map(|(&x, s)| (a * f64::from(x) + b * f64::from(s)) as f32).collect())
+    }
+
+    /// [`Ode::denoise_async`], blocking the thread.
+    ///
+    /// # Errors
+    /// As [`Ode::denoise_async`].
+    pub fn denoise(&mut self, row: &PcRow) -> Result<Vec<f32>> {
+        blocking(self.denoise_async(row))
     }
 
     /// A row for one image and stage: slope number `index` at time `t`, from the state plus h times the `factors` of the slopes.
@@ -359,16 +413,16 @@ impl Ode {
     }
 
     /// Runs stages, each with a row for each image.
-    fn run(&mut self, stages: &[Vec<Vec<f32>>]) -> Result<()> {
+    async fn run_async(&mut self, stages: &[Vec<Vec<f32>>]) -> Result<()> {
         let mut data: Vec<f32> = stages.iter().flatten().flatten().copied().collect();
         data.resize((self.slopes - 1) * self.shape[0] * columns(self.slopes)[0], 0.0);
         self.stages.write(self.table.rows, &data)?;
         self.stages.write_u32(self.table.counter, &[0])?;
-        self.stages.replay(stages.len())
+        self.stages.replay_async(stages.len()).await
     }
 
     /// The RMS norms over a part's elements of (c_y·y + h Σ c_j slope_j) / scale, `h` for each part.
-    fn norms(
+    async fn norms_async(
         &mut self,
         side: Against,
         h: &[f64],
@@ -388,9 +442,12 @@ impl Ode {
             rows.extend(factors.chain([of_y, tolerance.rtol, tolerance.atol]).map(|v| v as f32));
         }
         plan.write(table.rows, &rows)?;
-        plan.run()?;
+        plan.run_async().await?;
         // Of the state, and of the log-density where that is integrated: one number an image.
-        let squares: Vec<Vec<f32>> = sums.iter().map(|&sum| plan.read(sum)).collect::<Result<_>>()?;
+        let mut squares: Vec<Vec<f32>> = Vec::with_capacity(sums.len());
+        for &sum in sums.iter() {
+            squares.push(plan.read_async(sum).await?);
+        }
         let elements = self.shape.elements() / n + squares.len() - 1;
         Ok(match self.norm {
             Norm::Batch => {
@@ -420,19 +477,24 @@ impl OdeState for Ode {
         }
     }
 
-    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>> {
-        self.run(&[vec![self.row(t, 0.0, 0, &[]); self.shape[0]]])?;
-        let y = self.norms(Against::Itself, &[0.0], &[], 1.0, tolerance)?;
-        let slope = self.norms(Against::Itself, &[1.0], &[1.0], 0.0, tolerance)?;
+    async fn start_async(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>> {
+        self.run_async(&[vec![self.row(t, 0.0, 0, &[]); self.shape[0]]]).await?;
+        let y = self.norms_async(Against::Itself, &[0.0], &[], 1.0, tolerance).await?;
+        let slope = self.norms_async(Against::Itself, &[1.0], &[1.0], 0.0, tolerance).await?;
         Ok(y.into_iter().zip(slope).map(|(y, slope)| StartNorms { y, slope }).collect())
     }
 
-    fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
-        self.run(&[self.rows(steps, 1.0, 1, &[1.0])])?;
-        self.norms(Against::Itself, &[1.0], &[-1.0, 1.0], 0.0, tolerance)
+    async fn probe_async(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+        self.run_async(&[self.rows(steps, 1.0, 1, &[1.0])]).await?;
+        self.norms_async(Against::Itself, &[1.0], &[-1.0, 1.0], 0.0, tolerance).await
     }
 
-    fn attempt(&mut self, method: &Tableau, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+    async fn attempt_async(
+        &mut self,
+        method: &Tableau,
+        steps: &[Step],
+        tolerance: Tolerance,
+    ) -> Result<Vec<f64>> {
         if method.slopes() > self.slopes {
             let problem = format!("its {} slopes have no room in an ODE of {}", method.slopes(), self.slopes);
             return Err(Error::invalid("method", method.name, problem));
@@ -441,21 +503,21 @@ impl OdeState for Ode {
         let mut rows: Vec<_> = stages.map(|(i, (c, a))| self.rows(steps, *c, i, a)).collect();
         // The slope at the end is the last of the stack, however few the method has.
         rows.push(self.rows(steps, 1.0, self.slopes - 1, method.b));
-        self.run(&rows)?;
+        self.run_async(&rows).await?;
         let h: Vec<f64> = steps.iter().map(|step| step.h).collect();
         let (stages, last) = method.e.split_at(method.evaluations());
         let mut error = stages.to_vec();
         error.resize(self.slopes - 1, 0.0);
         error.extend(last);
-        self.norms(Against::New, &h, &error, 0.0, tolerance)
+        self.norms_async(Against::New, &h, &error, 0.0, tolerance).await
     }
 
-    fn accept(&mut self, parts: &[bool]) -> Result<()> {
+    async fn accept_async(&mut self, parts: &[bool]) -> Result<()> {
         let accepted = |image: usize| parts[image.min(parts.len() - 1)];
         let rows: Vec<f32> =
             (0..self.shape[0]).map(|image| accepted(image).into()).map(|v: u8| v.into()).collect();
         let (plan, table) = &mut self.accept;
         plan.write(table.rows, &rows)?;
-        plan.run()
+        plan.run_async().await
     }
 }

@@ -2,7 +2,7 @@
 
 use super::run::ImageSeed;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, blocking};
 use crate::graph::{DType, Draft, DraftOptions, Graph, Resources, Shape, Value};
 use crate::ops::elementwise::scale;
 use crate::ops::philox::{self, Purpose, Source};
@@ -11,11 +11,20 @@ use crate::ops::philox::{self, Purpose, Source};
 ///
 /// # Errors
 /// [`Error::Invalid`] for no image; what the device reports.
-pub fn prior(gpu: &Gpu, images: &[ImageSeed], hwc: [usize; 3], std: f64) -> Result<Vec<f32>> {
-    draw(gpu, images, hwc, |graph, source, shape| {
+pub async fn prior_async(gpu: &Gpu, images: &[ImageSeed], hwc: [usize; 3], std: f64) -> Result<Vec<f32>> {
+    draw_async(gpu, images, hwc, |graph, source, shape| {
         let z = philox::normal(graph, source, Purpose::PRIOR, shape)?;
         scale(graph, z, std as f32)
     })
+    .await
+}
+
+/// [`prior_async`], blocking the thread.
+///
+/// # Errors
+/// As [`prior_async`].
+pub fn prior(gpu: &Gpu, images: &[ImageSeed], hwc: [usize; 3], std: f64) -> Result<Vec<f32>> {
+    blocking(prior_async(gpu, images, hwc, std))
 }
 
 /// The distribution of the probe of a trace estimate, of mean 0 and covariance I.
@@ -31,8 +40,8 @@ pub enum Probe {
 /// A probe for each of `images`, `images h w c`; `number` tells repeated draws apart.
 ///
 /// # Errors
-/// As [`prior`].
-pub fn probe(
+/// As [`prior_async`].
+pub async fn probe_async(
     gpu: &Gpu,
     images: &[ImageSeed],
     hwc: [usize; 3],
@@ -40,13 +49,28 @@ pub fn probe(
     number: usize,
 ) -> Result<Vec<f32>> {
     let purpose = Purpose::PROBE.at(number);
-    draw(gpu, images, hwc, |graph, source, shape| match kind {
+    draw_async(gpu, images, hwc, |graph, source, shape| match kind {
         Probe::Rademacher => philox::rademacher(graph, source, purpose, shape),
         Probe::Gaussian => philox::normal(graph, source, purpose, shape),
     })
+    .await
 }
 
-fn draw(
+/// [`probe_async`], blocking the thread.
+///
+/// # Errors
+/// As [`prior_async`].
+pub fn probe(
+    gpu: &Gpu,
+    images: &[ImageSeed],
+    hwc: [usize; 3],
+    kind: Probe,
+    number: usize,
+) -> Result<Vec<f32>> {
+    blocking(probe_async(gpu, images, hwc, kind, number))
+}
+
+async fn draw_async(
     gpu: &Gpu,
     images: &[ImageSeed],
     [h, w, c]: [usize; 3],
@@ -64,11 +88,11 @@ fn draw(
     };
     let x = trace(&mut graph, source, Shape::from([n, h, w, c]))?;
     let draft = Draft::new(&graph, &[x], gpu.capabilities(), DraftOptions::default())?;
-    let mut plan = draft.build(gpu, Resources::new())?;
+    let mut plan = draft.build_async(gpu, Resources::new()).await?;
     let seeds: Vec<u32> = images.iter().flat_map(|i| [i.seed as u32, (i.seed >> 32) as u32]).collect();
     let numbers: Vec<u32> = images.iter().map(|i| i.image).collect();
     plan.write_u32(source.seed, &seeds)?;
     plan.write_u32(source.images, &numbers)?;
-    plan.run()?;
-    plan.read(x)
+    plan.run_async().await?;
+    plan.read_async(x).await
 }

@@ -7,6 +7,9 @@
 //!
 //! Source: Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, II.4 (the first step and the controller).
 
+use std::future::Future;
+
+use crate::gpu::blocking;
 use crate::{Error, Result};
 
 /// An embedded Runge-Kutta pair: the coefficients of the stages, of the new state and of the error estimate.
@@ -104,23 +107,29 @@ pub struct Step {
 }
 
 /// A state y with y′ = f(t, y), its slopes and the outcome of an attempted step, wherever they are kept. It has one or several
-/// parts: steps are given, and norms are returned, one for each.
+/// parts: steps are given, and norms are returned, one for each. What works on the device is awaited.
 pub trait OdeState {
     /// Parts, each with norms over its own elements.
     fn parts(&self) -> usize;
 
     /// Takes the slope at (t, y): one evaluation. Also done after the state was replaced from outside.
-    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>>;
+    fn start_async(&mut self, t: f64, tolerance: Tolerance) -> impl Future<Output = Result<Vec<StartNorms>>>;
 
     /// The RMS norms of (f(t+h, y+h·slope) − slope) / scale(|y|): one evaluation; the state stays.
-    fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
+    fn probe_async(&mut self, steps: &[Step], tolerance: Tolerance)
+    -> impl Future<Output = Result<Vec<f64>>>;
 
     /// Computes the state at t + h and its slope beside the present ones, [`Tableau::evaluations`]. Returns the RMS norms of
     /// the error estimate over scale(max(|y|, |y_new|)).
-    fn attempt(&mut self, method: &Tableau, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>>;
+    fn attempt_async(
+        &mut self,
+        method: &Tableau,
+        steps: &[Step],
+        tolerance: Tolerance,
+    ) -> impl Future<Output = Result<Vec<f64>>>;
 
     /// The attempted state and slope become the present ones, in the parts that are named.
-    fn accept(&mut self, parts: &[bool]) -> Result<()>;
+    fn accept_async(&mut self, parts: &[bool]) -> impl Future<Output = Result<()>>;
 }
 
 /// How a solve went, for one part.
@@ -159,20 +168,20 @@ impl OdeReport {
 /// Integrates `state` by `method` from `t0` to `t1`, which may lie before `t0`. `observe` is called after each round of attempts in which a
 /// step was accepted, with the time of the part that is farthest from `t1`. The first step of a part that becomes too small ends
 /// the solve without an error; see [`OdeReport::reached_end`]. Gives a report for each part.
-pub fn solve<S: OdeState + ?Sized>(
+pub async fn solve_async<S: OdeState + ?Sized>(
     state: &mut S,
     method: &Tableau,
     t0: f64,
     t1: f64,
     tolerance: Tolerance,
-    mut observe: impl FnMut(f64, &S) -> Result<()>,
+    mut observe: impl AsyncFnMut(f64, &S) -> Result<()>,
 ) -> Result<Vec<OdeReport>> {
     check_times(t0, t1)?;
     let start = OdeReport { t: t0, nfe: 0, accepted: 0, rejected: 0, step_too_small: false };
     if t0 == t1 {
         return Ok(vec![start; state.parts()]);
     }
-    let first = first_steps(state, method, t0, t1, tolerance)?;
+    let first = first_steps(state, method, t0, t1, tolerance).await?;
     let start = OdeReport { nfe: 2, ..start };
     let controller = |h_abs| Controller { t1, report: start, h_abs, tried: t0, rejected_before: false };
     let mut parts: Vec<Controller> = first.into_iter().map(controller).collect();
@@ -181,17 +190,32 @@ pub fn solve<S: OdeState + ?Sized>(
         if parts.iter().any(|part| part.report.step_too_small) {
             break;
         }
-        let errors = state.attempt(method, &steps, tolerance)?;
+        let errors = state.attempt_async(method, &steps, tolerance).await?;
         let accepted: Vec<bool> =
             parts.iter_mut().zip(errors).map(|(part, error)| part.judge(method, error)).collect();
         if accepted.contains(&true) {
-            state.accept(&accepted)?;
+            state.accept_async(&accepted).await?;
             let left = |part: &&Controller| (t1 - part.report.t).abs();
             let farthest = parts.iter().max_by(|a, b| left(a).total_cmp(&left(b)));
-            observe(farthest.map_or(t1, |part| part.report.t), state)?;
+            observe(farthest.map_or(t1, |part| part.report.t), state).await?;
         }
     }
     Ok(parts.into_iter().map(|part| part.report).collect())
+}
+
+/// [`solve_async`], blocking the thread.
+///
+/// # Errors
+/// As [`solve_async`].
+pub fn solve<S: OdeState + ?Sized>(
+    state: &mut S,
+    method: &Tableau,
+    t0: f64,
+    t1: f64,
+    tolerance: Tolerance,
+    mut observe: impl FnMut(f64, &S) -> Result<()>,
+) -> Result<Vec<OdeReport>> {
+    blocking(solve_async(state, method, t0, t1, tolerance, async |t, state: &S| observe(t, state)))
 }
 
 /// The sizes of a part's steps.
@@ -266,14 +290,16 @@ pub fn fixed_steps<S: OdeState + ?Sized>(
     check_times(t0, t1)?;
     // The error norm is not used; any valid tolerance does.
     let tolerance = Tolerance { rtol: 1.0, atol: 1.0 };
-    state.start(t0, tolerance)?;
     let at = |i: usize| t0 + (t1 - t0) * (i as f64 / n as f64);
-    for i in 0..n {
-        let step = Step { t: at(i), h: at(i + 1) - at(i) };
-        state.attempt(method, &vec![step; state.parts()], tolerance)?;
-        state.accept(&vec![true; state.parts()])?;
-    }
-    Ok(1 + method.evaluations() * n)
+    blocking(async {
+        state.start_async(t0, tolerance).await?;
+        for i in 0..n {
+            let step = Step { t: at(i), h: at(i + 1) - at(i) };
+            state.attempt_async(method, &vec![step; state.parts()], tolerance).await?;
+            state.accept_async(&vec![true; state.parts()]).await?;
+        }
+        Ok(1 + method.evaluations() * n)
+    })
 }
 
 fn check_times(t0: f64, t1: f64) -> Result<()> {
@@ -286,7 +312,7 @@ fn check_times(t0: f64, t1: f64) -> Result<()> {
 }
 
 /// scipy's `select_initial_step` for each part. Two evaluations.
-fn first_steps<S: OdeState + ?Sized>(
+async fn first_steps<S: OdeState + ?Sized>(
     state: &mut S,
     method: &Tableau,
     t0: f64,
@@ -294,7 +320,7 @@ fn first_steps<S: OdeState + ?Sized>(
     tolerance: Tolerance,
 ) -> Result<Vec<f64>> {
     let interval = (t1 - t0).abs();
-    let norms = state.start(t0, tolerance)?;
+    let norms = state.start_async(t0, tolerance).await?;
     if !norms.iter().all(|norms| norms.y.is_finite() && norms.slope.is_finite()) {
         // No step size can help, and each attempt costs evaluations.
         return Err(Error::NonFinite { tensor: "the ODE's state or slope at its start".into(), step: 0 });
@@ -305,7 +331,7 @@ fn first_steps<S: OdeState + ?Sized>(
     };
     let direction = (t1 - t0).signum();
     let probes: Vec<Step> = norms.iter().map(|norms| Step { t: t0, h: h0(norms) * direction }).collect();
-    let changes = state.probe(&probes, tolerance)?;
+    let changes = state.probe_async(&probes, tolerance).await?;
     let first = |(norms, change): (&StartNorms, f64)| {
         let (h0, d1) = (h0(norms), norms.slope);
         let d2 = change / h0;
@@ -374,14 +400,14 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
         1
     }
 
-    fn start(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>> {
+    async fn start_async(&mut self, t: f64, tolerance: Tolerance) -> Result<Vec<StartNorms>> {
         let Self { f, y, slopes, .. } = self;
         f(t, y, &mut slopes[0]);
         let scaled = |v: &[f64]| rms(v.iter().zip(y.iter()).map(|(v, y)| v / tolerance.scale(y.abs())));
         Ok(vec![StartNorms { y: scaled(y), slope: scaled(&slopes[0]) }])
     }
 
-    fn probe(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+    async fn probe_async(&mut self, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
         let Step { t, h } = steps[0];
         let Self { f, y, slopes, stage, .. } = self;
         let (first, rest) = slopes.split_at_mut(1);
@@ -393,7 +419,12 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
         Ok(vec![rms(change.map(|((a, b), y)| (b - a) / tolerance.scale(y.abs())))])
     }
 
-    fn attempt(&mut self, method: &Tableau, steps: &[Step], tolerance: Tolerance) -> Result<Vec<f64>> {
+    async fn attempt_async(
+        &mut self,
+        method: &Tableau,
+        steps: &[Step],
+        tolerance: Tolerance,
+    ) -> Result<Vec<f64>> {
         let Step { t, h } = steps[0];
         let Self { f, y, y_new, slopes, stage } = self;
         slopes.resize(method.slopes(), vec![0.0; y.len()]);
@@ -414,7 +445,7 @@ impl<F: FnMut(f64, &[f64], &mut [f64])> OdeState for VecState<F> {
         Ok(vec![rms((0..y.len()).map(error))])
     }
 
-    fn accept(&mut self, parts: &[bool]) -> Result<()> {
+    async fn accept_async(&mut self, parts: &[bool]) -> Result<()> {
         debug_assert_eq!(parts, [true]);
         std::mem::swap(&mut self.y, &mut self.y_new);
         let last = self.slopes.len() - 1;
