@@ -33,7 +33,7 @@ impl Solver for Euler {
             let row = SolverRow::asking(sde.as_ref(), problem.time(), t);
             SolverRow { x: 1.0 + h * c.drift, output: -0.5 * h * c.diffusion.powi(2), ..row }
         });
-        let table = SolverTable { rows: rows.collect(), prior_std: sde.prior_std(), clip: None };
+        let table = SolverTable::new(rows.collect(), sde.prior_std(), None);
         Ok(SolverRun::Rows { table, raw_output: false })
     }
 }

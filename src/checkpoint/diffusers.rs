@@ -374,7 +374,7 @@ impl SchedulerConfig {
             Some("ScoreSdeVeScheduler") => Self::ScoreSdeVe(object(text)?),
             name => {
                 let mut config = keys(text)?;
-                config.remove("_class_name");
+                config.shift_remove("_class_name");
                 Self::Other { class_name: name.unwrap_or("unknown").into(), config }
             }
         };

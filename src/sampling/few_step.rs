@@ -158,7 +158,7 @@ pub struct SolverTable {
     pub prior_std: f64,
     /// k is clamped to ± this.
     pub clip: Option<f64>,
-    /// How many slots its rows use, at most [`SLOTS`]. They hold 0 before the first row.
+    /// How many slots its rows use, at most [`SLOTS`]. They hold 0 before the first row; what a row keeps in another slot is lost.
     pub slots: usize,
 }
 
@@ -171,6 +171,13 @@ impl SolverRow {
 }
 
 impl SolverTable {
+    /// A table with as many slots as its rows keep anything in.
+    pub fn new(rows: Vec<SolverRow>, prior_std: f64, clip: Option<f64>) -> Self {
+        let slots =
+            rows.iter().flat_map(|r| [r.keep_in, r.keep_x_in]).flatten().max().map_or(0, |last| last + 1);
+        Self { rows, prior_std, clip, slots }
+    }
+
     /// The run in f64 on the CPU, for comparison with other code: `x` is the starting point, `output` gives the raw output of the
     /// network for a row and x, `draw` a unit normal draw. Gives the state before each row and the result.
     pub fn run_f64(
@@ -195,11 +202,12 @@ impl SolverTable {
                 kept.push(k);
             }
             states.push(std::mem::replace(&mut x, new));
-            if let Some(slot) = r.keep_x_in {
-                slots[slot].copy_from_slice(&states[states.len() - 1]);
+            let last = states.len() - 1;
+            if let Some(slot) = r.keep_x_in.and_then(|slot| slots.get_mut(slot)) {
+                slot.copy_from_slice(&states[last]);
             }
-            if let Some(slot) = r.keep_in {
-                slots[slot] = kept;
+            if let Some(slot) = r.keep_in.and_then(|slot| slots.get_mut(slot)) {
+                *slot = kept;
             }
         }
         states.push(x);
