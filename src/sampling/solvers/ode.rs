@@ -140,9 +140,9 @@ pub(super) mod tests {
         for q in 1..=error_order {
             assert!(dot(e, &powers(q - 1)).abs() < rounding, "{name}: Σ e c^{}", q - 1);
         }
-        // Σ b_i a_ij c_j = 1/6.
+        // Σ b_i a_ij c_j = 1/6, from order 3 on.
         let inner: Vec<f64> = a.iter().map(|row| dot(row, c)).collect();
-        assert!((dot(b, &inner) - 1.0 / 6.0).abs() < rounding, "{name}: Σ b a c");
+        assert!(order < 3 || (dot(b, &inner) - 1.0 / 6.0).abs() < rounding, "{name}: Σ b a c");
         for (t0, t1) in [(0.0f64, 3.0f64), (3.0, 0.0)] {
             let error = |n| {
                 let mut state =
