@@ -8,11 +8,11 @@
 //!
 //! # fn main() -> langevin::Result<()> {
 //! # let folder = tempfile::tempdir().unwrap();
-//! # std::env::set_current_dir(&folder).unwrap();
+//! # let path = folder.path().join("samples.png");
 //! let gpu = Gpu::open_default()?;
 //! let model = Pretrained::embedded().load(&gpu)?; // or Pretrained::open("checkpoint_24.pth")?.preset("ve/cifar10_ncsnpp_continuous")
 //! let images = model.sampler(DpmSolverPp::steps(20)).seeds(0..4).draw()?;
-//! images.grid()?.save("samples.png")?;
+//! images.grid()?.save(&path)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -48,7 +48,7 @@
 //!
 //! Each module sees only modules to its left:
 //! `error → gpu → graph → ops → nn → models`; `random`, `limits` and `files` are seen by all; `sde → error`; `score → models, sde`;
-//! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `checkpoint → models`;
+//! `sampling, inverse, likelihood → score`; `formats → error`; `data, output → formats`; `models → sde`; `checkpoint → models`;
 //! `training → score, data, checkpoint, output`; `bench → training`; `pipeline → all of these`; the tool `gen` sees all.
 //!
 //! # Waiting

@@ -21,6 +21,10 @@ fn what_is_wrong_with_a_model_is_told() {
     let other = ["sample", "--model", &place.model, "--config", "ve/cifar10_ncsnpp_continuous"];
     run_in(at, &other).fails(4, &["is the config that of this file?"]);
     place.run("sample", &["--set", "model.nff=3"]).fails(2, &["did you mean \"model.nf\"?"]);
+    let preset = ["train", "--dry-run", "--config", "vp/cifar10_ddpmpp_continuous"];
+    run_in(at, &[&preset[..], &["--set", "sampling.method=dpmp"]].concat())
+        .fails(2, &["did you mean \"dpmpp\"?"]);
+    place.run("sample", &["--set", "sampling.method=dpmp"]).fails(2, &["did you mean \"dpmpp\"?"]);
     place.run("sample", &["--set", "model.nf"]).fails(2, &["key=value"]);
     place.run("sample", &["--device", "no such card", "--steps", "1"]).fails(2, &["no such card"]);
     place.run("sample", &["--sampler", "dpmp"]).fails(2, &["dpmpp"]);

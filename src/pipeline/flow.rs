@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::images::Images;
 use super::model::Model;
-use super::progress::{Progress, Stop, Watch};
+use super::progress::Watch;
 use super::sampling::{BATCH, FLOW_STEPS};
 use crate::error::{Error, Result};
 use crate::likelihood::T_EPS;
@@ -112,6 +112,18 @@ macro_rules! flow_options {
             self.setting.batch = batch;
             self
         }
+
+        /// Tells how far it is.
+        pub fn progress(mut self, listener: impl FnMut($crate::pipeline::Progress) + 'm) -> Self {
+            self.watch.get_mut().listen(listener);
+            self
+        }
+
+        /// Ends early when `stop` says so: what is done by then is given.
+        pub fn until(mut self, stop: &$crate::pipeline::Stop) -> Self {
+            self.watch.get_mut().until(stop);
+            self
+        }
     };
 }
 pub(super) use flow_options;
@@ -133,18 +145,6 @@ impl<'m> Flow<'m> {
     /// Ends decoding with the mean of one step of reverse diffusion.
     pub fn denoise(mut self, denoise: bool) -> Self {
         self.denoise = denoise;
-        self
-    }
-
-    /// Tells how far it is.
-    pub fn progress(mut self, listener: impl FnMut(Progress) + 'm) -> Self {
-        self.watch.get_mut().listen(listener);
-        self
-    }
-
-    /// Ends early when `stop` says so: what whole batches gave is given.
-    pub fn until(mut self, stop: &Stop) -> Self {
-        self.watch.get_mut().until(stop);
         self
     }
 

@@ -3,7 +3,7 @@
 use super::flow::{FlowRun, Setting, flow_options};
 use super::images::Images;
 use super::model::Model;
-use super::progress::{Progress, Stop, Watch};
+use super::progress::Watch;
 use super::sampling::FLOW_STEPS;
 use crate::error::{Error, Result};
 use crate::likelihood::{T_EPS, likelihood};
@@ -114,18 +114,6 @@ impl<'m> Likelihood<'m> {
     /// The seed of noise and probe.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
-        self
-    }
-
-    /// Tells how far it is.
-    pub fn progress(mut self, listener: impl FnMut(Progress) + 'm) -> Self {
-        self.watch.get_mut().listen(listener);
-        self
-    }
-
-    /// Ends early when `stop` says so: what is measured by then is given.
-    pub fn until(mut self, stop: &Stop) -> Self {
-        self.watch.get_mut().until(stop);
         self
     }
 

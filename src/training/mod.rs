@@ -59,7 +59,7 @@ mod trainer;
 pub use evaluation::Evaluation;
 pub use kernels::KernelRecord;
 pub use loss::{Level, Loss, LossInputs, Objective, Reduction, Row};
-pub use objective::{adam_of, pc_of, problem_of, problem_with, sde_of, time_of};
+pub use objective::{adam_of, problem_of, problem_with, sde_of, time_of};
 pub use options::{Event, Figures, Outcome, Progress, SampleOptions, TrainerOptions};
 #[cfg(feature = "files")]
 pub use prepare::check_data;

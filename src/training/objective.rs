@@ -9,8 +9,8 @@ use crate::models::config::{
     Corrector as CorrectorName, ModelName, Predictor as PredictorName, Sde as SdeName,
 };
 use crate::ops::adam::Adam;
-use crate::sampling::coefficients::{Corrector, PcOptions, Predictor};
-use crate::sampling::solvers::{self, PcDefaults, PredictorCorrector, Problem};
+use crate::sampling::coefficients::{Corrector, Predictor};
+use crate::sampling::solvers::{self, PcDefaults, Problem};
 use crate::sde::{LinearBeta, Sde, TimeConditioning};
 
 /// The smallest t of the continuous losses, as in the authors' `get_sde_loss_fn`.
@@ -61,14 +61,6 @@ pub fn problem_with(config: &Config, problem: Problem) -> Result<Problem> {
         probability_flow: s.probability_flow,
     };
     Ok(problem.with_pc(pc).with_noise_removal(s.noise_removal))
-}
-
-/// The predictor-corrector sampler of a configuration, with as many steps as it has noise levels.
-///
-/// # Errors
-/// As [`sde_of`].
-pub fn pc_of(config: &Config) -> Result<PcOptions> {
-    PredictorCorrector::default().options(&problem_of(config)?)
 }
 
 impl Objective {

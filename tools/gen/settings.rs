@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 use langevin::models::{Config, presets};
+use langevin::sampling::solvers;
 use langevin::{Error, files};
 
 /// Where the configuration comes from.
@@ -40,6 +41,8 @@ impl ConfigArgs {
     pub fn apply(&self, mut config: Config) -> langevin::Result<Config> {
         self.pairs()?.iter().try_for_each(|(key, value)| config.set(key, value))?;
         config.validate()?;
+        // The configuration itself knows no solvers.
+        solvers::by_name(config.sampling.method.as_str())?;
         Ok(config)
     }
 }
