@@ -29,6 +29,8 @@ pub struct Model {
     sde: std::result::Result<Arc<dyn Sde>, String>,
     kernels: Kernels,
     weights: OnceLock<Weights>,
+    /// The checksum of the weights, which are read for it once.
+    checksum: OnceLock<u64>,
 }
 
 impl Model {
@@ -45,7 +47,7 @@ impl Model {
             None => Ok(saved.config.forward_sde()?),
         };
         let (gpu, kernels) = (gpu.clone(), Kernels::default());
-        Ok(Self { gpu, saved, which, sde, kernels, weights: OnceLock::new() })
+        Ok(Self { gpu, saved, which, sde, kernels, weights: OnceLock::new(), checksum: OnceLock::new() })
     }
 
     /// The same with an SDE of your own.
@@ -177,9 +179,16 @@ impl Model {
     /// Those of reading the weights.
     pub fn provenance(&self) -> Result<Provenance> {
         let adapter = self.gpu.adapter();
+        let checksum = match self.checksum.get() {
+            Some(checksum) => *checksum,
+            None => {
+                let checksum = self.saved.tensors(self.which).checksum()?;
+                *self.checksum.get_or_init(|| checksum)
+            }
+        };
         Ok(Provenance::new()
             .with("model", self.name())
-            .with("weights", format!("{:016x}", self.saved.tensors(self.which).checksum()?))
+            .with("weights", format!("{checksum:016x}"))
             .with("config", self.saved.config.to_toml())
             .with("adapter", format!("{}, {}", adapter.name, adapter.driver)))
     }
